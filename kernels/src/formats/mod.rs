@@ -1,0 +1,1 @@
+//! One file per weight format: the bit diagram, the block and its verbs.

@@ -1,0 +1,50 @@
+//! x86-64 with AVX2, FMA and F16C, and the same with AVX-VNNI.
+
+use super::{Floats, Kernel, Lanes};
+use std::arch::x86_64::*;
+
+/// The token of [`super::Isa::Avx2`].
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// The token of [`super::Isa::AvxVnni`].
+#[derive(Clone, Copy)]
+pub(crate) struct AvxVnni(());
+
+/// Runs `kernel` with AVX2, FMA and F16C enabled.
+///
+/// # Safety
+///
+/// The CPU has AVX2, FMA and F16C.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+/// Runs `kernel` with AVX2, FMA, F16C and AVX-VNNI enabled.
+///
+/// # Safety
+///
+/// The CPU has AVX2, FMA, F16C and AVX-VNNI.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(AvxVnni(()))
+}
+
+impl Lanes for Avx2 {
+    const ROWS: usize = 8;
+}
+
+impl Lanes for AvxVnni {
+    const ROWS: usize = 8;
+}
+
+impl Floats for Avx2 {
+    type Vector = [__m256; 2];
+}
+
+impl Floats for AvxVnni {
+    type Vector = [__m256; 2];
+}

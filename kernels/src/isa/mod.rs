@@ -1,0 +1,213 @@
+//! Instruction sets: which ones this CPU has, and the one gateway from that run-time fact to
+//! code compiled for it.
+//!
+//! An instruction set is a zero-sized token ([`Scalar`], `Avx2`, …) that only [`Cpu::run`] hands
+//! out, after detection, so holding one proves that its instructions may be executed. Algorithms
+//! are written once against the vocabulary [`Simd`] that every token implements, packed into a
+//! [`Kernel`], and compiled by [`Cpu::run`] once per instruction set with that set's features
+//! enabled.
+//!
+//! No other module asks what the CPU can do.
+
+mod floats;
+mod lanes;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+pub(crate) use floats::Floats;
+pub(crate) use lanes::Lanes;
+pub(crate) use scalar::Scalar;
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An instruction set that the kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Portable Rust, the reference of all others.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// [`Isa::Avx2`] with the 256-bit integer dot product of AVX-VNNI.
+    AvxVnni,
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
+    Avx512,
+    /// 64-bit Arm with Advanced SIMD.
+    Neon,
+    /// [`Isa::Neon`] with the integer dot product (FEAT_DotProd).
+    NeonDot,
+}
+
+impl Isa {
+    /// Every instruction set, best last within each architecture.
+    pub const ALL: [Isa; 6] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512,
+        Isa::Neon,
+        Isa::NeonDot,
+    ];
+
+    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `neondot`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonDot => "neondot",
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            match self {
+                Isa::Scalar => true,
+                Isa::Avx2 => avx2,
+                Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
+                Isa::Avx512 => {
+                    avx2 && is_x86_feature_detected!("avx512f")
+                        && is_x86_feature_detected!("avx512bw")
+                        && is_x86_feature_detected!("avx512dq")
+                        && is_x86_feature_detected!("avx512vl")
+                        && is_x86_feature_detected!("avx512vnni")
+                }
+                Isa::Neon | Isa::NeonDot => false,
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            match self {
+                Isa::Scalar => true,
+                Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+                Isa::NeonDot => {
+                    std::arch::is_aarch64_feature_detected!("neon")
+                        && std::arch::is_aarch64_feature_detected!("dotprod")
+                }
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        {
+            self == Isa::Scalar
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text is not the name of an instruction set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown instruction set `{}`; one of", self.0)?;
+        Isa::ALL.iter().try_for_each(|isa| write!(f, " {isa}"))
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(text: &str) -> Result<Isa, UnknownIsa> {
+        Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == text)
+            .ok_or_else(|| UnknownIsa(text.into()))
+    }
+}
+
+/// A CPU with the instruction set that the kernels use on it. Holding one proves that the
+/// instruction set was detected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    isa: Isa,
+}
+
+impl Cpu {
+    /// The best instruction set of this CPU.
+    pub fn detect() -> Cpu {
+        let isa = Isa::ALL.into_iter().rev().find(|isa| isa.is_available());
+        Cpu {
+            isa: isa.unwrap_or(Isa::Scalar),
+        }
+    }
+
+    /// This CPU restricted to `isa`; `None` if it does not have it.
+    pub fn with(isa: Isa) -> Option<Cpu> {
+        isa.is_available().then_some(Cpu { isa })
+    }
+
+    /// Every instruction set of this CPU, as the agreement tests and benches run over.
+    pub fn all() -> impl Iterator<Item = Cpu> {
+        Isa::ALL.into_iter().filter_map(Cpu::with)
+    }
+
+    /// The instruction set in use.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// Runs `kernel`, compiled for the instruction set in use.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[allow(unsafe_code)]
+        match self.isa {
+            Isa::Scalar => kernel.run(Scalar),
+            // SAFETY (each arm): a `Cpu` with this `isa` is made only by `detect` and `with`, and
+            // only after `is_available` found every feature that the arm's function enables.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::AvxVnni => unsafe { avx2::run_vnni(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { avx512::run(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::Neon => unsafe { neon::run(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::NeonDot => unsafe { neon::run_dot(kernel) },
+            #[allow(unreachable_patterns)]
+            other => unreachable!("{other} is never available on this architecture"),
+        }
+    }
+}
+
+/// An algorithm written against the vocabulary, with its arguments inside.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// The algorithm. Implementations are `#[inline(always)]`, so that the whole of it is compiled
+    /// with the features of `simd` enabled.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// The whole vocabulary of an instruction set.
+pub(crate) trait Simd: Lanes + Floats {}
+
+impl<T: Lanes + Floats> Simd for T {}
