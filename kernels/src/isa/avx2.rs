@@ -1,7 +1,6 @@
 //! x86-64 with AVX2, FMA and F16C, and the same with AVX-VNNI.
 
-use super::{Floats, Kernel, Lanes};
-use std::arch::x86_64::*;
+use super::{Kernel, Lanes};
 
 /// The token of [`super::Isa::Avx2`].
 #[derive(Clone, Copy)]
@@ -39,12 +38,4 @@ impl Lanes for Avx2 {
 
 impl Lanes for AvxVnni {
     const ROWS: usize = 8;
-}
-
-impl Floats for Avx2 {
-    type Vector = [__m256; 2];
-}
-
-impl Floats for AvxVnni {
-    type Vector = [__m256; 2];
 }

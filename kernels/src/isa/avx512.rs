@@ -1,7 +1,6 @@
 //! x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
 
-use super::{Floats, Kernel, Lanes};
-use std::arch::x86_64::*;
+use super::{Kernel, Lanes};
 
 /// The token of [`super::Isa::Avx512`].
 #[derive(Clone, Copy)]
@@ -20,8 +19,4 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 
 impl Lanes for Avx512 {
     const ROWS: usize = 16;
-}
-
-impl Floats for Avx512 {
-    type Vector = __m512;
 }

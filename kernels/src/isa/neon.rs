@@ -1,7 +1,6 @@
 //! 64-bit Arm with Advanced SIMD, and the same with the integer dot product.
 
-use super::{Floats, Kernel, Lanes};
-use std::arch::aarch64::*;
+use super::{Kernel, Lanes};
 
 /// The token of [`super::Isa::Neon`].
 #[derive(Clone, Copy)]
@@ -39,12 +38,4 @@ impl Lanes for Neon {
 
 impl Lanes for NeonDot {
     const ROWS: usize = 4;
-}
-
-impl Floats for Neon {
-    type Vector = [float32x4_t; 4];
-}
-
-impl Floats for NeonDot {
-    type Vector = [float32x4_t; 4];
 }

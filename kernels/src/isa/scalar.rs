@@ -1,6 +1,6 @@
 //! Portable Rust: the reference of every other instruction set.
 
-use super::{Floats, Lanes};
+use super::Lanes;
 
 /// The token of [`super::Isa::Scalar`].
 #[derive(Clone, Copy)]
@@ -8,8 +8,4 @@ pub(crate) struct Scalar;
 
 impl Lanes for Scalar {
     const ROWS: usize = 4;
-}
-
-impl Floats for Scalar {
-    type Vector = [f32; 16];
 }
