@@ -1,0 +1,51 @@
+//! F32, F16 and BF16: blocks of one weight that is a float itself.
+
+use zerocopy::little_endian::{F32 as F32Bytes, U16};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{Block, Half, block_size};
+
+/// A 32-bit IEEE float.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub(crate) struct F32(F32Bytes);
+
+block_size!(F32, 4);
+
+impl Block for F32 {
+    const WEIGHTS: usize = 1;
+
+    fn decode(&self, out: &mut [f32]) {
+        out[0] = self.0.get();
+    }
+}
+
+/// A 16-bit IEEE float: 1 sign, 5 exponent and 10 mantissa bits.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub(crate) struct F16(Half);
+
+block_size!(F16, 2);
+
+impl Block for F16 {
+    const WEIGHTS: usize = 1;
+
+    fn decode(&self, out: &mut [f32]) {
+        out[0] = self.0.to_f32();
+    }
+}
+
+/// The upper half of a 32-bit IEEE float: 1 sign, 8 exponent and 7 mantissa bits.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub(crate) struct Bf16(U16);
+
+block_size!(Bf16, 2);
+
+impl Block for Bf16 {
+    const WEIGHTS: usize = 1;
+
+    fn decode(&self, out: &mut [f32]) {
+        out[0] = f32::from_bits(u32::from(self.0.get()) << 16);
+    }
+}

@@ -1,0 +1,51 @@
+//! IQ1_M: 256 weights in sixteen groups of two points of IQ1_S's codebook, with a 3-bit scale per
+//! group and a shift per point;
+//! weight = scale × (2 × group scale + 1) × (point's weight ± ⅛).
+
+use zerocopy::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::iq1_s::SHIFT;
+use super::{Block, Half, SUPER, block_size, grids};
+
+/// 56 bytes, 1.75 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq1M {
+    /// Bits 0–7 of the index of each point.
+    pub(crate) points_low: [u8; SUPER / 8],
+    /// Byte i: high nibble = point 2 i + 1 | low nibble = point 2 i; of each, bit 3 = set if the
+    /// shift is negative | bits 0–2 = bits 8–10 of the index.
+    pub(crate) points_high: [u8; SUPER / 16],
+    /// Of word i: bits 12–15 = bits 4 i to 4 i + 3 of the scale, a half |
+    /// bits 3 k to 3 k + 2 = scale of group 4 i + k.
+    pub(crate) groups: [U16; SUPER / 64],
+}
+
+block_size!(Iq1M, 56);
+
+impl Iq1M {
+    /// Scale of the group scales.
+    pub(crate) fn scale(&self) -> Half {
+        let nibbles = self.groups.iter().enumerate();
+        Half::from_bits(nibbles.fold(0, |bits, (i, word)| bits | (word.get() >> 12) << (4 * i)))
+    }
+}
+
+impl Block for Iq1M {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        let scale = self.scale().to_f32();
+        for (p, out) in out.chunks_exact_mut(8).enumerate() {
+            let group = self.groups[p / 8].get() >> (3 * (p / 2 % 4)) & 7;
+            let scale = scale * f32::from(2 * group + 1);
+            let high = self.points_high[p / 2] >> (4 * (p % 2)) & 15;
+            let shift = if high & 8 == 0 { SHIFT } else { -SHIFT };
+            let index = usize::from(self.points_low[p]) | usize::from(high & 7) << 8;
+            for (out, &weight) in out.iter_mut().zip(&grids::IQ1[index]) {
+                *out = scale * (f32::from(weight) + shift);
+            }
+        }
+    }
+}

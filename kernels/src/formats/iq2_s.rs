@@ -1,0 +1,46 @@
+//! IQ2_S: 256 weights in sixteen groups of two points of a codebook of eight-weight points, with
+//! a 4-bit scale per group and all signs free;
+//! weight = scale × (½ + group scale) / 4 × sign × point's weight.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::grids::{self, signed};
+use super::{Block, Half, SUPER, block_size};
+
+/// 82 bytes, 2.5625 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq2S {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Bits 0–7 of the index of each point.
+    pub(crate) points_low: [u8; SUPER / 8],
+    /// Bit i of byte p: set if weight i of point p is negative.
+    pub(crate) signs: [u8; SUPER / 8],
+    /// Byte i: bits 2 k and 2 k + 1 = bits 8 and 9 of the index of point 4 i + k.
+    pub(crate) points_high: [u8; SUPER / 32],
+    /// Byte i: high nibble = scale of group 2 i + 1 | low nibble = scale of group 2 i.
+    pub(crate) groups: [u8; SUPER / 32],
+}
+
+block_size!(Iq2S, 82);
+
+impl Iq2S {
+    /// Index of point `p`.
+    pub(crate) fn point(&self, p: usize) -> usize {
+        let high = self.points_high[p / 4] >> (2 * (p % 4)) & 3;
+        usize::from(self.points_low[p]) | usize::from(high) << 8
+    }
+}
+
+impl Block for Iq2S {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        for (p, out) in out.chunks_exact_mut(8).enumerate() {
+            let group = self.groups[p / 4] >> (4 * (p / 2 % 2)) & 15;
+            let scale = self.scale.to_f32() * (0.5 + f32::from(group)) * 0.25;
+            signed(scale, &grids::IQ2_S[self.point(p)], self.signs[p], out);
+        }
+    }
+}

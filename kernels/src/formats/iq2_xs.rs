@@ -1,0 +1,38 @@
+//! IQ2_XS: 256 weights in sixteen groups of two points of a codebook of eight-weight points, with
+//! a 4-bit scale per group;
+//! weight = scale × (½ + group scale) / 4 × sign × point's weight.
+
+use zerocopy::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::grids::{self, even_signs, signed};
+use super::{Block, Half, SUPER, block_size};
+
+/// 74 bytes, 2.3125 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq2Xs {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Bits 9–15 = signs, a set bit for minus, the eighth making the number of minuses even |
+    /// bits 0–8 = index of the point.
+    pub(crate) points: [U16; SUPER / 8],
+    /// Byte i: high nibble = scale of group 2 i + 1 | low nibble = scale of group 2 i.
+    pub(crate) groups: [u8; SUPER / 32],
+}
+
+block_size!(Iq2Xs, 74);
+
+impl Block for Iq2Xs {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        for (p, (out, point)) in out.chunks_exact_mut(8).zip(&self.points).enumerate() {
+            let group = self.groups[p / 4] >> (4 * (p / 2 % 2)) & 15;
+            let scale = self.scale.to_f32() * (0.5 + f32::from(group)) * 0.25;
+            let point = point.get();
+            let weights = &grids::IQ2_XS[usize::from(point & 511)];
+            signed(scale, weights, even_signs((point >> 9) as u8), out);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! IQ2_XXS: 256 weights in eight groups of four points of a codebook of eight-weight points, with
+//! a 4-bit scale per group;
+//! weight = scale × (½ + group scale) / 4 × sign × point's weight.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::grids::{self, even_signs, signed};
+use super::{Block, Half, SUPER, block_size};
+
+/// 66 bytes, 2.0625 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq2Xxs {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// The eight groups.
+    pub(crate) groups: [Group; SUPER / 32],
+}
+
+/// 32 weights.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Group {
+    /// Index of each point.
+    pub(crate) points: [u8; 4],
+    /// Bits 28–31 = group scale | bits 7 p to 7 p + 6 = signs of point p, a set bit for minus, the
+    /// eighth making the number of minuses even.
+    pub(crate) signs_and_scale: U32,
+}
+
+block_size!(Iq2Xxs, 66);
+
+impl Block for Iq2Xxs {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        for (out, group) in out.chunks_exact_mut(32).zip(&self.groups) {
+            let word = group.signs_and_scale.get();
+            let scale = self.scale.to_f32() * (0.5 + (word >> 28) as f32) * 0.25;
+            for (p, out) in out.chunks_exact_mut(8).enumerate() {
+                let point = &grids::IQ2_XXS[usize::from(group.points[p])];
+                signed(scale, point, even_signs((word >> (7 * p)) as u8), out);
+            }
+        }
+    }
+}

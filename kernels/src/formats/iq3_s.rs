@@ -1,0 +1,47 @@
+//! IQ3_S: 256 weights in eight groups of eight points of a codebook of four-weight points, with a
+//! 4-bit scale per group and all signs free;
+//! weight = scale × (1 + 2 × group scale) × sign × point's weight.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::grids::{self, signed};
+use super::{Block, Half, SUPER, block_size};
+
+/// 110 bytes, 3.4375 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq3S {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Bits 0–7 of the index of each point.
+    pub(crate) points_low: [u8; SUPER / 4],
+    /// Byte i: bit k = bit 8 of the index of point 8 i + k.
+    pub(crate) points_high: [u8; SUPER / 32],
+    /// Bit i of byte p: set if weight 8 p + i is negative.
+    pub(crate) signs: [u8; SUPER / 8],
+    /// Byte i: high nibble = scale of group 2 i + 1 | low nibble = scale of group 2 i.
+    pub(crate) groups: [u8; SUPER / 64],
+}
+
+block_size!(Iq3S, 110);
+
+impl Iq3S {
+    /// Index of point `p`.
+    pub(crate) fn point(&self, p: usize) -> usize {
+        let high = self.points_high[p / 8] >> (p % 8) & 1;
+        usize::from(self.points_low[p]) | usize::from(high) << 8
+    }
+}
+
+impl Block for Iq3S {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        for (p, out) in out.chunks_exact_mut(4).enumerate() {
+            let group = self.groups[p / 16] >> (4 * (p / 8 % 2)) & 15;
+            let scale = self.scale.to_f32() * f32::from(1 + 2 * group);
+            let signs = self.signs[p / 2] >> (4 * (p % 2));
+            signed(scale, &grids::IQ3_S[self.point(p)], signs, out);
+        }
+    }
+}

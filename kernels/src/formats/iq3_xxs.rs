@@ -1,0 +1,40 @@
+//! IQ3_XXS: 256 weights in eight groups of eight points of a codebook of four-weight points, with
+//! a 4-bit scale per group;
+//! weight = scale × (½ + group scale) / 2 × sign × point's weight.
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::grids::{self, even_signs, signed};
+use super::{Block, Half, SUPER, block_size};
+
+/// 98 bytes, 3.0625 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq3Xxs {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Index of each point.
+    pub(crate) points: [u8; SUPER / 4],
+    /// Of each group: bits 28–31 = group scale | bits 7 p to 7 p + 6 = signs of the group's points
+    /// 2 p and 2 p + 1, a set bit for minus, the eighth making the number of minuses even.
+    pub(crate) signs_and_scales: [U32; SUPER / 32],
+}
+
+block_size!(Iq3Xxs, 98);
+
+impl Block for Iq3Xxs {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        for (pair, out) in out.chunks_exact_mut(8).enumerate() {
+            let word = self.signs_and_scales[pair / 4].get();
+            let scale = self.scale.to_f32() * (0.5 + (word >> 28) as f32) * 0.5;
+            let signs = even_signs((word >> (7 * (pair % 4))) as u8);
+            let (first, second) = out.split_at_mut(4);
+            let point = |p: usize| &grids::IQ3_XXS[usize::from(self.points[p])];
+            signed(scale, point(2 * pair), signs, first);
+            signed(scale, point(2 * pair + 1), signs >> 4, second);
+        }
+    }
+}

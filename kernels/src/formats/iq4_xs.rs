@@ -1,0 +1,48 @@
+//! IQ4_XS: 256 weights of 4 bits that name a level of IQ4_NL, in eight groups, each with a 6-bit
+//! scale; weight = scale × (group scale − 32) × level.
+
+use zerocopy::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::iq4_nl::LEVELS;
+use super::{Block, Half, SUPER, block_size};
+
+/// 136 bytes, 4.25 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Iq4Xs {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Bits 2 g and 2 g + 1 = bits 4 and 5 of group scale g.
+    pub(crate) groups_high: U16,
+    /// Byte i: high nibble = bits 0–3 of group scale 2 i + 1 | low nibble = those of 2 i.
+    pub(crate) groups_low: [u8; SUPER / 64],
+    /// Byte 16 g + i: high nibble = code 32 g + 16 + i | low nibble = code 32 g + i.
+    pub(crate) codes: [u8; SUPER / 2],
+}
+
+block_size!(Iq4Xs, 136);
+
+impl Iq4Xs {
+    /// The scale of group `g`, without the super-block's scale: −32 to 31.
+    pub(crate) fn group_scale(&self, g: usize) -> i8 {
+        let low = self.groups_low[g / 2] >> (4 * (g % 2)) & 15;
+        let high = (self.groups_high.get() >> (2 * g)) as u8 & 3;
+        (low | high << 4) as i8 - 32
+    }
+}
+
+impl Block for Iq4Xs {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        let groups = out.chunks_exact_mut(32).zip(self.codes.as_chunks::<16>().0);
+        for (g, (out, codes)) in groups.enumerate() {
+            let scale = self.scale.to_f32() * f32::from(self.group_scale(g));
+            for (i, byte) in codes.iter().enumerate() {
+                out[i] = scale * f32::from(LEVELS[usize::from(byte & 15)]);
+                out[i + 16] = scale * f32::from(LEVELS[usize::from(byte >> 4)]);
+            }
+        }
+    }
+}

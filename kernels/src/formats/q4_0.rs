@@ -1,0 +1,32 @@
+//! Q4_0: 32 weights of 4 bits with one scale; weight = scale × (code − 8).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{Block, Half, block_size};
+
+/// Weights in a block.
+const WEIGHTS: usize = 32;
+
+/// 18 bytes, 4.5 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q4_0 {
+    /// The scale.
+    pub(crate) scale: Half,
+    /// Byte i: high nibble = code i + 16 | low nibble = code i.
+    pub(crate) codes: [u8; WEIGHTS / 2],
+}
+
+block_size!(Q4_0, 18);
+
+impl Block for Q4_0 {
+    const WEIGHTS: usize = WEIGHTS;
+
+    fn decode(&self, out: &mut [f32]) {
+        let scale = self.scale.to_f32();
+        for (i, byte) in self.codes.iter().enumerate() {
+            out[i] = scale * f32::from((byte & 15) as i8 - 8);
+            out[i + 16] = scale * f32::from((byte >> 4) as i8 - 8);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Q4_1: 32 weights of 4 bits with a scale and a minimum; weight = scale × code + minimum.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{Block, Half, block_size};
+
+/// Weights in a block.
+const WEIGHTS: usize = 32;
+
+/// 20 bytes, 5 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q4_1 {
+    /// The scale.
+    pub(crate) scale: Half,
+    /// What code 0 stands for.
+    pub(crate) minimum: Half,
+    /// Byte i: high nibble = code i + 16 | low nibble = code i.
+    pub(crate) codes: [u8; WEIGHTS / 2],
+}
+
+block_size!(Q4_1, 20);
+
+impl Block for Q4_1 {
+    const WEIGHTS: usize = WEIGHTS;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (scale, minimum) = (self.scale.to_f32(), self.minimum.to_f32());
+        for (i, byte) in self.codes.iter().enumerate() {
+            out[i] = scale * f32::from(byte & 15) + minimum;
+            out[i + 16] = scale * f32::from(byte >> 4) + minimum;
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Q4_K: 256 weights of 4 bits in eight groups, each with a 6-bit scale and a 6-bit offset;
+//! weight = scale × group scale × code − offset scale × group offset.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::scales::SixBit;
+use super::{Block, Half, SUPER, block_size};
+
+/// 144 bytes, 4.5 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q4K {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Scale of the group offsets.
+    pub(crate) offset_scale: Half,
+    /// Scales and offsets of the groups.
+    pub(crate) groups: SixBit,
+    /// Byte 32 p + i: high nibble = code 64 p + 32 + i | low nibble = code 64 p + i.
+    pub(crate) codes: [u8; SUPER / 2],
+}
+
+block_size!(Q4K, 144);
+
+impl Block for Q4K {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (scales, offsets) = (self.groups.scales(), self.groups.offsets());
+        for (g, out) in out.chunks_exact_mut(32).enumerate() {
+            let scale = self.scale.to_f32() * f32::from(scales[g]);
+            let offset = self.offset_scale.to_f32() * f32::from(offsets[g]);
+            for (i, out) in out.iter_mut().enumerate() {
+                let code = self.codes[32 * (g / 2) + i] >> (4 * (g % 2)) & 15;
+                *out = scale * f32::from(code) - offset;
+            }
+        }
+    }
+}

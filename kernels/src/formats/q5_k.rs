@@ -1,0 +1,43 @@
+//! Q5_K: 256 weights of 5 bits in eight groups, each with a 6-bit scale and a 6-bit offset;
+//! weight = scale × group scale × code − offset scale × group offset.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::scales::SixBit;
+use super::{Block, Half, SUPER, block_size};
+
+/// 176 bytes, 5.5 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q5K {
+    /// Scale of the group scales.
+    pub(crate) scale: Half,
+    /// Scale of the group offsets.
+    pub(crate) offset_scale: Half,
+    /// Scales and offsets of the groups.
+    pub(crate) groups: SixBit,
+    /// Byte i: bit g = bit 4 of code 32 g + i.
+    pub(crate) high: [u8; SUPER / 8],
+    /// Byte 32 p + i: high nibble = bits 0–3 of code 64 p + 32 + i | low nibble = those of code
+    /// 64 p + i.
+    pub(crate) low: [u8; SUPER / 2],
+}
+
+block_size!(Q5K, 176);
+
+impl Block for Q5K {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (scales, offsets) = (self.groups.scales(), self.groups.offsets());
+        for (g, out) in out.chunks_exact_mut(32).enumerate() {
+            let scale = self.scale.to_f32() * f32::from(scales[g]);
+            let offset = self.offset_scale.to_f32() * f32::from(offsets[g]);
+            for (i, out) in out.iter_mut().enumerate() {
+                let low = self.low[32 * (g / 2) + i] >> (4 * (g % 2)) & 15;
+                let high = self.high[i] >> g & 1;
+                *out = scale * f32::from(low | high << 4) - offset;
+            }
+        }
+    }
+}

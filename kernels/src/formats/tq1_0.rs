@@ -1,0 +1,47 @@
+//! TQ1_0: 256 weights of −1, 0 and 1, five to a byte, with one scale;
+//! weight = scale × (digit − 1).
+//!
+//! A byte holds five digits of base 3 as a fraction: the number they write, divided by 243, times
+//! 256, rounded up. Multiplying the byte by 3 then brings the first digit out above 256.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{Block, Half, SUPER, block_size};
+
+/// 54 bytes, 1.6875 bits per weight.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Tq1_0 {
+    /// Byte i < 32: digit k = weight 32 k + i; byte 32 + i: digit k = weight 160 + 16 k + i.
+    pub(crate) fives: [u8; 48],
+    /// Byte i: digit k = weight 240 + 4 k + i, and a fifth digit that is unused.
+    pub(crate) fours: [u8; 4],
+    /// The scale.
+    pub(crate) scale: Half,
+}
+
+block_size!(Tq1_0, 54);
+
+/// Digit `k` of `byte`: 0 to 2.
+fn digit(byte: u8, k: usize) -> u8 {
+    let fraction = byte.wrapping_mul([1, 3, 9, 27, 81][k]);
+    (u16::from(fraction) * 3 >> 8) as u8
+}
+
+impl Block for Tq1_0 {
+    const WEIGHTS: usize = SUPER;
+
+    fn decode(&self, out: &mut [f32]) {
+        let scale = self.scale.to_f32();
+        let (head, tail) = out.split_at_mut(160);
+        let (middle, tail) = tail.split_at_mut(80);
+        let (long, short) = self.fives.split_at(32);
+        for (out, bytes) in [(head, long), (middle, short), (tail, &self.fours[..])] {
+            for (k, out) in out.chunks_exact_mut(bytes.len()).enumerate() {
+                for (out, &byte) in out.iter_mut().zip(bytes) {
+                    *out = scale * f32::from(digit(byte, k) as i8 - 1);
+                }
+            }
+        }
+    }
+}
