@@ -25,7 +25,7 @@ block_size!(Tq1_0, 54);
 /// Digit `k` of `byte`: 0 to 2.
 fn digit(byte: u8, k: usize) -> u8 {
     let fraction = byte.wrapping_mul([1, 3, 9, 27, 81][k]);
-    (u16::from(fraction) * 3 >> 8) as u8
+    ((u16::from(fraction) * 3) >> 8) as u8
 }
 
 impl Block for Tq1_0 {
