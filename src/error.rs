@@ -123,6 +123,12 @@ pub enum Error {
         /// Why the value cannot be.
         reason: String,
     },
+    /// Logits from which no token can be chosen.
+    #[error("logits: {reason}")]
+    Logits {
+        /// Why none can be chosen.
+        reason: String,
+    },
     /// More memory would be needed than can be had.
     #[error("cannot reserve {bytes} bytes for {what}")]
     Memory {

@@ -1,7 +1,9 @@
 //! Runs quantized language models from memory-mapped GGUF files on the CPU.
 
 mod error;
+mod sampler;
 mod threads;
 
 pub use error::{Error, Result};
+pub use sampler::Sampler;
 pub use threads::Threads;
