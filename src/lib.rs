@@ -1,9 +1,12 @@
 //! Runs quantized language models from memory-mapped GGUF files on the CPU.
 
 mod error;
+mod file;
+pub mod gguf;
 mod sampler;
 mod threads;
 
 pub use error::{Error, Result};
+pub use gguf::Gguf;
 pub use sampler::Sampler;
 pub use threads::Threads;

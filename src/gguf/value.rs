@@ -1,0 +1,572 @@
+//! Metadata values: numbers, texts and arrays. Texts and arrays stay where they are in the file.
+
+use std::fmt;
+
+use super::cursor::{Cursor, Encoding, Subject};
+use crate::Result;
+use crate::file::Bytes;
+
+/// How deeply arrays may be nested in arrays. Files in use nest at most two.
+const DEEPEST: usize = 4;
+
+/// The value of a metadata key, or an element of an array.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[allow(missing_docs)] // Each scalar says nothing that its type does not.
+pub enum Value {
+    U8(u8),
+    I8(i8),
+    U16(u16),
+    I16(i16),
+    U32(u32),
+    I32(i32),
+    F32(f32),
+    Bool(bool),
+    String(Text),
+    Array(Array),
+    U64(u64),
+    I64(i64),
+    F64(f64),
+}
+
+/// The type of a value, in the order of the numbers by which GGUF files name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ValueType {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+    Bool,
+    String,
+    Array,
+    U64,
+    I64,
+    F64,
+}
+
+impl ValueType {
+    const ALL: [ValueType; 13] = [
+        ValueType::U8,
+        ValueType::I8,
+        ValueType::U16,
+        ValueType::I16,
+        ValueType::U32,
+        ValueType::I32,
+        ValueType::F32,
+        ValueType::Bool,
+        ValueType::String,
+        ValueType::Array,
+        ValueType::U64,
+        ValueType::I64,
+        ValueType::F64,
+    ];
+
+    /// The type that files write as `id`.
+    pub(crate) fn from_id(id: u32) -> Option<ValueType> {
+        ValueType::ALL.get(usize::try_from(id).ok()?).copied()
+    }
+
+    /// The number that stands for it in files.
+    pub(crate) fn id(self) -> u32 {
+        self as u32
+    }
+
+    /// Its name: `u32`, `string`, `array`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ValueType::U8 => "u8",
+            ValueType::I8 => "i8",
+            ValueType::U16 => "u16",
+            ValueType::I16 => "i16",
+            ValueType::U32 => "u32",
+            ValueType::I32 => "i32",
+            ValueType::F32 => "f32",
+            ValueType::Bool => "bool",
+            ValueType::String => "string",
+            ValueType::Array => "array",
+            ValueType::U64 => "u64",
+            ValueType::I64 => "i64",
+            ValueType::F64 => "f64",
+        }
+    }
+
+    /// Bytes of a value where they are always the same number.
+    fn size(self) -> Option<usize> {
+        match self {
+            ValueType::U8 | ValueType::I8 | ValueType::Bool => Some(1),
+            ValueType::U16 | ValueType::I16 => Some(2),
+            ValueType::U32 | ValueType::I32 | ValueType::F32 => Some(4),
+            ValueType::U64 | ValueType::I64 | ValueType::F64 => Some(8),
+            ValueType::String | ValueType::Array => None,
+        }
+    }
+
+    /// The fewest bytes that a value takes.
+    fn least_size(self, encoding: Encoding) -> usize {
+        match self {
+            ValueType::String => encoding.length_bytes,
+            ValueType::Array => 4 + encoding.length_bytes,
+            other => other.size().unwrap_or(1),
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text of the file, in its place. GGUF asks for UTF-8, but tokens of some vocabularies are
+/// pieces of characters, so that every text can be had as bytes too.
+#[derive(Clone)]
+pub struct Text {
+    bytes: Bytes,
+    start: usize,
+    end: usize,
+}
+
+impl Text {
+    /// The bytes as they are in the file.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The text; `None` if it is not UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.as_bytes()).ok()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
+/// An array of the file, in its place. Its elements were checked when the file was opened.
+#[derive(Clone)]
+pub struct Array {
+    bytes: Bytes,
+    start: usize, // of the first element
+    end: usize,
+    len: usize, // elements
+    element_type: ValueType,
+    encoding: Encoding,
+    not_utf8: Option<usize>, // the first string that is not UTF-8
+}
+
+impl Array {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The type of every element.
+    pub fn element_type(&self) -> ValueType {
+        self.element_type
+    }
+
+    /// The elements in order.
+    pub fn iter(&self) -> Values<'_> {
+        Values {
+            array: self,
+            cursor: self.cursor(),
+            left: self.len,
+        }
+    }
+
+    /// The strings in order, as bytes; `None` if the elements are no strings.
+    pub fn byte_strings(&self) -> Option<ByteStrings<'_>> {
+        (self.element_type == ValueType::String).then(|| ByteStrings {
+            cursor: self.cursor(),
+            left: self.len,
+        })
+    }
+
+    /// The position of the first string that is not UTF-8, if there is one.
+    pub(crate) fn not_utf8(&self) -> Option<usize> {
+        self.not_utf8
+    }
+
+    /// The elements as they are in the file, if that is how `encoding` writes them.
+    pub(crate) fn raw(&self, encoding: Encoding) -> Option<&[u8]> {
+        (self.encoding == encoding).then(|| self.elements())
+    }
+
+    /// An array that stands alone: `bytes` hold `len` elements as [`Encoding::CURRENT`] writes
+    /// them.
+    pub(crate) fn from_bytes(element_type: ValueType, len: usize, bytes: Vec<u8>) -> Array {
+        Array {
+            start: 0,
+            end: bytes.len(),
+            bytes: bytes.into(),
+            len,
+            element_type,
+            encoding: Encoding::CURRENT,
+            not_utf8: None,
+        }
+    }
+
+    fn elements(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn cursor(&self) -> Cursor<'_> {
+        Cursor::new(self.elements(), 0, self.encoding)
+    }
+
+    /// The name that errors give the type of the whole array.
+    fn type_name(&self) -> &'static str {
+        match self.element_type {
+            ValueType::U8 => "an array of u8",
+            ValueType::I8 => "an array of i8",
+            ValueType::U16 => "an array of u16",
+            ValueType::I16 => "an array of i16",
+            ValueType::U32 => "an array of u32",
+            ValueType::I32 => "an array of i32",
+            ValueType::F32 => "an array of f32",
+            ValueType::Bool => "an array of bool",
+            ValueType::String => "an array of strings",
+            ValueType::Array => "an array of arrays",
+            ValueType::U64 => "an array of u64",
+            ValueType::I64 => "an array of i64",
+            ValueType::F64 => "an array of f64",
+        }
+    }
+}
+
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.type_name(), self)
+    }
+}
+
+/// The elements of an [`Array`].
+#[derive(Clone)]
+pub struct Values<'a> {
+    array: &'a Array,
+    cursor: Cursor<'a>,
+    left: usize,
+}
+
+impl Iterator for Values<'_> {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        self.left = self.left.checked_sub(1)?;
+        // The elements were read once when the file was opened; should they have changed under
+        // the map since, the iteration ends early rather than trusting them.
+        let kind = self.array.element_type;
+        let reader = Reader {
+            bytes: &self.array.bytes,
+            base: self.array.start,
+        };
+        reader.value(&mut self.cursor, kind, 0).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+/// The strings of an [`Array`], as bytes.
+#[derive(Clone)]
+pub struct ByteStrings<'a> {
+    cursor: Cursor<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for ByteStrings<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        // As for `Values`, except that the number of strings is kept: a string that cannot be
+        // read any more is empty.
+        Some(self.cursor.string().unwrap_or_default())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for ByteStrings<'_> {}
+
+/// The strings of an [`Array`] whose strings are all UTF-8.
+#[derive(Clone)]
+pub struct Strings<'a>(pub(crate) ByteStrings<'a>);
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        // That it is UTF-8 was checked when the file was opened.
+        Some(std::str::from_utf8(self.0.next()?).unwrap_or_default())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Strings<'_> {}
+
+impl Value {
+    /// Its type; for an array, [`ValueType::Array`].
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Value::U8(_) => ValueType::U8,
+            Value::I8(_) => ValueType::I8,
+            Value::U16(_) => ValueType::U16,
+            Value::I16(_) => ValueType::I16,
+            Value::U32(_) => ValueType::U32,
+            Value::I32(_) => ValueType::I32,
+            Value::F32(_) => ValueType::F32,
+            Value::Bool(_) => ValueType::Bool,
+            Value::String(_) => ValueType::String,
+            Value::Array(_) => ValueType::Array,
+            Value::U64(_) => ValueType::U64,
+            Value::I64(_) => ValueType::I64,
+            Value::F64(_) => ValueType::F64,
+        }
+    }
+
+    /// The name that errors give its type: `u32`, `string`, `an array of strings`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Array(array) => array.type_name(),
+            other => other.value_type().name(),
+        }
+    }
+
+    /// An integer of any width and sign.
+    pub fn as_integer(&self) -> Option<i128> {
+        match *self {
+            Value::U8(value) => Some(value.into()),
+            Value::I8(value) => Some(value.into()),
+            Value::U16(value) => Some(value.into()),
+            Value::I16(value) => Some(value.into()),
+            Value::U32(value) => Some(value.into()),
+            Value::I32(value) => Some(value.into()),
+            Value::U64(value) => Some(value.into()),
+            Value::I64(value) => Some(value.into()),
+            _ => None,
+        }
+    }
+
+    /// A float of either width, as f32.
+    pub fn as_f32(&self) -> Option<f32> {
+        match *self {
+            Value::F32(value) => Some(value),
+            Value::F64(value) => Some(value as f32),
+            _ => None,
+        }
+    }
+
+    /// A truth value.
+    pub fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Value::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A text that is UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::String(text) => text.as_str(),
+            _ => None,
+        }
+    }
+
+    /// An array.
+    pub fn as_array(&self) -> Option<&Array> {
+        match self {
+            Value::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// Reads the value of metadata key `key`, its type first.
+    pub(crate) fn read<'a>(
+        bytes: &'a Bytes,
+        cursor: &mut Cursor<'a>,
+        key: &'a str,
+    ) -> Result<Value> {
+        cursor.about(Subject::Value(key));
+        let kind = read_type(cursor)?;
+        Reader { bytes, base: 0 }.value(cursor, kind, 0)
+    }
+}
+
+/// Shows values as a listing does: strings quoted, of arrays the beginning.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::U8(value) => value.fmt(f),
+            Value::I8(value) => value.fmt(f),
+            Value::U16(value) => value.fmt(f),
+            Value::I16(value) => value.fmt(f),
+            Value::U32(value) => value.fmt(f),
+            Value::I32(value) => value.fmt(f),
+            Value::F32(value) => value.fmt(f),
+            Value::Bool(value) => value.fmt(f),
+            Value::String(text) => write!(f, "{text:?}"),
+            Value::Array(array) => array.fmt(f),
+            Value::U64(value) => value.fmt(f),
+            Value::I64(value) => value.fmt(f),
+            Value::F64(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Shows the first eight elements, and how many there are if there are more.
+impl fmt::Display for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        f.write_str("[")?;
+        for (position, value) in self.iter().take(SHOWN).enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}{value}")?;
+        }
+        if self.len > SHOWN {
+            write!(f, ", … {} in all", self.len)?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// Reads the number of a value type.
+fn read_type(cursor: &mut Cursor<'_>) -> Result<ValueType> {
+    let at = cursor.position();
+    let id = cursor.number()?;
+    ValueType::from_id(id)
+        .ok_or_else(|| cursor.malformed(at, format_args!("unknown value type {id}")))
+}
+
+/// Reads values out of `bytes`, of which the cursor sees what lies from `base` on.
+struct Reader<'a> {
+    bytes: &'a Bytes,
+    base: usize,
+}
+
+impl Reader<'_> {
+    fn value(&self, cursor: &mut Cursor<'_>, kind: ValueType, depth: usize) -> Result<Value> {
+        let at = cursor.position();
+        let encoding = cursor.encoding();
+        match kind {
+            ValueType::String => {
+                cursor.string()?;
+                let end = self.base + cursor.position();
+                return Ok(Value::String(Text {
+                    bytes: self.bytes.clone(),
+                    start: self.base + at + encoding.length_bytes,
+                    end,
+                }));
+            }
+            ValueType::Array => {
+                let skipped = skip_array(cursor, depth)?;
+                return Ok(Value::Array(Array {
+                    bytes: self.bytes.clone(),
+                    start: self.base + skipped.start,
+                    end: self.base + cursor.position(),
+                    len: skipped.len,
+                    element_type: skipped.element_type,
+                    encoding,
+                    not_utf8: skipped.not_utf8,
+                }));
+            }
+            _ => {}
+        }
+        let bytes = cursor.take(kind.size().unwrap_or(0))?;
+        let unsigned = encoding.unsigned(bytes);
+        // Each conversion keeps all bits, because exactly as many were read.
+        Ok(match kind {
+            ValueType::U8 => Value::U8(unsigned as u8),
+            ValueType::I8 => Value::I8(unsigned as i8),
+            ValueType::U16 => Value::U16(unsigned as u16),
+            ValueType::I16 => Value::I16(unsigned as i16),
+            ValueType::U32 => Value::U32(unsigned as u32),
+            ValueType::I32 => Value::I32(unsigned as i32),
+            ValueType::F32 => Value::F32(f32::from_bits(unsigned as u32)),
+            ValueType::U64 => Value::U64(unsigned),
+            ValueType::I64 => Value::I64(unsigned as i64),
+            ValueType::F64 => Value::F64(f64::from_bits(unsigned)),
+            ValueType::Bool | ValueType::String | ValueType::Array => {
+                check_bools(cursor, at, bytes)?;
+                Value::Bool(unsigned != 0)
+            }
+        })
+    }
+}
+
+/// An array that was read over.
+struct Skipped {
+    start: usize, // of the first element
+    len: usize,
+    element_type: ValueType,
+    not_utf8: Option<usize>,
+}
+
+/// Reads over an array, checking every element, without keeping any: no array in a file makes
+/// more memory be taken than any other.
+fn skip_array(cursor: &mut Cursor<'_>, depth: usize) -> Result<Skipped> {
+    if depth >= DEEPEST {
+        let what = format_args!("arrays nested deeper than {DEEPEST}");
+        return Err(cursor.malformed(cursor.position(), what));
+    }
+    let element_type = read_type(cursor)?;
+    let len = cursor.count("array elements", element_type.least_size(cursor.encoding()))?;
+    let start = cursor.position();
+    let mut not_utf8 = None;
+    match element_type {
+        ValueType::String => {
+            for position in 0..len {
+                let text = cursor.string()?;
+                if not_utf8.is_none() && std::str::from_utf8(text).is_err() {
+                    not_utf8 = Some(position);
+                }
+            }
+        }
+        ValueType::Array => {
+            for _ in 0..len {
+                skip_array(cursor, depth + 1)?;
+            }
+        }
+        other => {
+            // The product fits, because `count` found the elements to fit the file.
+            let bytes = cursor.take(len * other.size().unwrap_or(0))?;
+            if other == ValueType::Bool {
+                check_bools(cursor, start, bytes)?;
+            }
+        }
+    }
+    Ok(Skipped {
+        start,
+        len,
+        element_type,
+        not_utf8,
+    })
+}
+
+/// A bool is 0 or 1; `at` is the position of the first of `bytes`.
+fn check_bools(cursor: &Cursor<'_>, at: usize, bytes: &[u8]) -> Result<()> {
+    match bytes.iter().position(|&byte| byte > 1) {
+        Some(first) => Err(cursor.malformed(
+            at + first,
+            format_args!("a bool of value {}, not 0 or 1", bytes[first]),
+        )),
+        None => Ok(()),
+    }
+}
