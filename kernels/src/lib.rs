@@ -9,6 +9,8 @@
 pub mod format;
 mod formats;
 pub mod isa;
+mod rows;
 
 pub use format::Format;
 pub use isa::{Cpu, Isa};
+pub use rows::{Activation, LayerNorm, Pairing};

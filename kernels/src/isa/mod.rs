@@ -20,7 +20,7 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-pub(crate) use floats::Floats;
+pub(crate) use floats::{Floats, WIDTH, erf, exp, sigmoid, tanh};
 pub(crate) use lanes::Lanes;
 pub(crate) use scalar::Scalar;
 
