@@ -31,6 +31,18 @@ pub enum Error {
         /// Offset of the offending field in the file.
         offset: u64,
     },
+    /// What was asked to be written cannot be a GGUF file.
+    #[error("cannot write GGUF: {reason}")]
+    Unwritable {
+        /// Why not, naming the key or tensor where there is one.
+        reason: String,
+    },
+    /// The output that a file is written to failed.
+    #[error("cannot write: {source}")]
+    Write {
+        /// What the output said.
+        source: std::io::Error,
+    },
     /// A metadata key that the model needs is absent.
     #[error("metadata key `{key}` is missing")]
     MissingKey {

@@ -1,21 +1,11 @@
 //! Reads real GGUF files: every version, odd alignment, large vocabularies.
 
-use std::path::PathBuf;
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::data;
 use yareta::gguf::{Gguf, TensorType, ValueType};
-
-/// A file of the test data; `None`, saying so, if it is not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data");
-    let root = std::env::var_os("YARETA_TEST_DATA").unwrap_or_else(|| default.into());
-    let path = PathBuf::from(root).join(name);
-    if !path.exists() {
-        eprintln!("skipped: no test data at {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 #[test]
 fn versions_1_and_3_of_a_model_have_the_same_weights() {

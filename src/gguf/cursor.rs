@@ -38,14 +38,6 @@ impl Encoding {
             Order::Big => BigEndian::read_uint(bytes, bytes.len()),
         }
     }
-
-    /// A signed integer of 1, 2, 4 or 8 bytes.
-    pub(crate) fn signed(self, bytes: &[u8]) -> i64 {
-        match self.order {
-            Order::Little => LittleEndian::read_int(bytes, bytes.len()),
-            Order::Big => BigEndian::read_int(bytes, bytes.len()),
-        }
-    }
 }
 
 /// What is being read, for errors.

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const MOST_KEYS: u64 = 1 << 16;
 
 /// The longest key in bytes, as the GGUF specification has it.
-const LONGEST_KEY: usize = (1 << 16) - 1;
+pub(crate) const LONGEST_KEY: usize = (1 << 16) - 1;
 
 /// The keys and values that describe a model, in the order of the file.
 ///

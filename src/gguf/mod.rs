@@ -7,6 +7,7 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 1, 2 and 3 in
 //! either byte order.
 
+mod convert;
 mod cursor;
 mod foreign;
 mod metadata;
@@ -14,11 +15,13 @@ mod part;
 mod split;
 mod tensor_type;
 mod value;
+mod write;
 
 pub use metadata::Metadata;
 pub use part::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, ByteStrings, Strings, Text, Value, ValueType, Values};
+pub use write::{DataWriter, Writer};
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -16,13 +16,16 @@ use crate::{Error, Result};
 const MOST_TENSORS: u64 = 1 << 18;
 
 /// The longest tensor name in bytes: ggml has room for 64, some of its descendants for more.
-const LONGEST_NAME: usize = 1024;
+pub(crate) const LONGEST_NAME: usize = 1024;
 
 /// The most dimensions of a tensor.
-const MOST_DIMENSIONS: u32 = 4;
+pub(crate) const MOST_DIMENSIONS: u32 = 4;
+
+/// The key that says what tensor data is aligned to.
+pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
 
 /// Where tensor data is aligned to unless `general.alignment` says otherwise.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// A file, or one part of a split one.
 #[derive(Debug)]
@@ -158,11 +161,10 @@ fn read_version(bytes: &[u8]) -> Result<(u32, Encoding)> {
 }
 
 fn read_alignment(metadata: &Metadata) -> Result<u64> {
-    const KEY: &str = "general.alignment";
-    let alignment = metadata.u64(KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
+    let alignment = metadata.u64(ALIGNMENT_KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
     if !alignment.is_power_of_two() {
         return Err(Error::KeyValue {
-            key: KEY.into(),
+            key: ALIGNMENT_KEY.into(),
             reason: format!("{alignment} is not a power of two"),
         });
     }

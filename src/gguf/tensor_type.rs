@@ -139,10 +139,14 @@ impl TensorType {
 
     /// The weight format that computes with it; `None` if yareta has none.
     pub fn format(self) -> Option<Format> {
-        match self.0.id {
-            0 => Some(Format::F32),
-            _ => None,
-        }
+        Format::from_id(self.0.id)
+    }
+}
+
+impl From<Format> for TensorType {
+    fn from(format: Format) -> TensorType {
+        // Every format has a row, which a test checks.
+        TensorType::from_id(format.id()).unwrap_or(TensorType::F32)
     }
 }
 
@@ -198,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn formats_agree_with_the_table() {
-        for kind in TensorType::all() {
-            if let Some(format) = kind.format() {
-                assert_eq!(
-                    format,
-                    TensorType::from_id(kind.id()).unwrap().format().unwrap()
-                );
-            }
+    fn every_format_has_a_row_that_agrees_with_it() {
+        for format in Format::ALL {
+            let kind = TensorType::from(format);
+            assert_eq!(kind.format(), Some(format));
+            assert_eq!(kind.name(), format.name());
+            assert_eq!(kind.block_len(), format.block_len());
+            assert_eq!(kind.block_bytes(), format.block_bytes());
         }
+        assert_eq!(TensorType::Q8_1.format(), None);
     }
 }

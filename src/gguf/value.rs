@@ -142,6 +142,16 @@ impl Text {
     }
 }
 
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Text {
+        Text {
+            start: 0,
+            end: bytes.len(),
+            bytes: bytes.to_vec().into(),
+        }
+    }
+}
+
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))
@@ -157,7 +167,7 @@ pub struct Array {
     len: usize, // elements
     element_type: ValueType,
     encoding: Encoding,
-    not_utf8: Option<usize>, // the first string that is not UTF-8
+    pub(super) not_utf8: Option<usize>, // the first string that is not UTF-8
 }
 
 impl Array {
