@@ -6,9 +6,16 @@
 //! threads is a *job* whose `work` may be called by any number of threads at once, each of which
 //! claims chunks until none is left. What a job computes does not depend on who claims what.
 
+mod activations;
 pub mod format;
 mod formats;
 pub mod isa;
+mod matmul;
+mod rows;
+mod unpack;
 
+pub use activations::{Activations, Precision, Prepare};
 pub use format::Format;
 pub use isa::{Cpu, Isa};
+pub use matmul::{MatMul, Matrix};
+pub use rows::{Activation, LayerNorm, Pairing};

@@ -2,6 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Nibble32, Sink, Unpack, nibbles};
+use std::mem::offset_of;
+
 use super::{Block, Half, block_size};
 
 /// Weights in a block.
@@ -28,5 +32,16 @@ impl Block for Q4_0 {
             out[i] = scale * f32::from((byte & 15) as i8 - 8);
             out[i + 16] = scale * f32::from((byte >> 4) as i8 - 8);
         }
+    }
+}
+
+impl Unpack for Q4_0 {
+    type Layout = Nibble32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q4_0, scale)));
+        let bytes = blocks.words4(simd, offset_of!(Q4_0, codes));
+        sink.group32(0, nibbles(simd, bytes), scale);
     }
 }

@@ -3,6 +3,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, NibbleIntegerMin32, Sink, Unpack, nibble_groups};
+use std::mem::offset_of;
+
 use super::scales::SixBit;
 use super::{Block, Half, SUPER, block_size};
 
@@ -35,5 +39,22 @@ impl Block for Q4K {
                 *out = scale * f32::from(code) - offset;
             }
         }
+    }
+}
+
+impl Unpack for Q4K {
+    type Layout = NibbleIntegerMin32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let header = blocks.words4(simd, offset_of!(Q4K, scale));
+        let header = SixBit::unpack(simd, header);
+        for pair in 0..4 {
+            let bytes = blocks.words8(simd, offset_of!(Q4K, codes) + 32 * pair);
+            let [low, high] = nibble_groups(simd, bytes);
+            sink.group32(2 * pair, low, header.scales[2 * pair]);
+            sink.group32(2 * pair + 1, high, header.scales[2 * pair + 1]);
+        }
+        sink.minimums32(header.offset_pairs, header.offset_factor);
     }
 }

@@ -3,6 +3,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Sink, Six16, Unpack, nibble_groups, signed_bytes};
+use std::mem::offset_of;
+
 use super::{Block, Half, SUPER, block_size};
 
 /// 210 bytes, 6.5625 bits per weight.
@@ -33,6 +37,40 @@ impl Block for Q6K {
                 let low = self.low[64 * half + 32 * (k % 2) + start + i] >> (4 * (k / 2)) & 15;
                 let high = self.high[32 * half + start + i] >> (2 * k) & 3;
                 *out = scale * f32::from((low | high << 4) as i8 - 32);
+            }
+        }
+    }
+}
+
+impl Unpack for Q6K {
+    type Layout = Six16;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q6K, scale)));
+        let groups = blocks.words4(simd, offset_of!(Q6K, groups));
+        let mask = simd.splat_int(0x3030_3030);
+        for half in 0..2 {
+            let low = [0, 32].map(|at| {
+                nibble_groups(
+                    simd,
+                    blocks.words8(simd, offset_of!(Q6K, low) + 64 * half + at),
+                )
+            });
+            let high = blocks.words8(simd, offset_of!(Q6K, high) + 32 * half);
+            for k in 0..4 {
+                let high = high.map(|high| match k {
+                    0 => simd.shift_left::<4>(high),
+                    1 => simd.shift_left::<2>(high),
+                    2 => high,
+                    _ => simd.shift_right::<2>(high),
+                });
+                let low = low[k % 2][k / 2];
+                let codes = std::array::from_fn(|i| simd.or(low[i], simd.and(high[i], mask)));
+                let scales = signed_bytes(simd, groups[2 * half + k / 2]);
+                let scales = [2 * (k % 2), 2 * (k % 2) + 1]
+                    .map(|i| simd.multiply_float(simd.to_float(scales[i]), scale));
+                sink.group16(4 * half + k, codes, scales);
             }
         }
     }

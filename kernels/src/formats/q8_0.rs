@@ -2,6 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+use std::mem::offset_of;
+
 use super::{Block, Half, block_size};
 
 /// Weights in a block.
@@ -27,5 +31,15 @@ impl Block for Q8_0 {
         for (out, &code) in out.iter_mut().zip(&self.codes) {
             *out = scale * f32::from(code);
         }
+    }
+}
+
+impl Unpack for Q8_0 {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q8_0, scale)));
+        sink.group32(0, blocks.words8(simd, offset_of!(Q8_0, codes)), scale);
     }
 }

@@ -1,5 +1,7 @@
 //! The group scales and offsets that Q4_K and Q5_K share: eight of each, 6 bits, in 12 bytes.
 
+use crate::isa::Lanes;
+use crate::unpack::{byte_pairs, bytes};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes 0–3: bits 0–5 = scale i | bits 6–7 = bits 4–5 of scale i + 4.
@@ -24,5 +26,52 @@ impl SixBit {
             0..4 => self.0[i + 4] & 63,
             _ => self.0[i + 4] >> 4 | self.0[i] >> 6 << 4,
         })
+    }
+}
+
+/// The scales of a block of Q4_K or Q5_K, in vectors whose lanes are rows.
+pub(crate) struct Header<S: Lanes> {
+    /// The scale of each group of 32.
+    pub(crate) scales: [S::Float; 8],
+    /// The offsets, for [`Sink::minimums32`](crate::unpack::Sink::minimums32).
+    pub(crate) offset_pairs: [S::Int; 4],
+    /// Their factor: minus the scale of the offsets.
+    pub(crate) offset_factor: S::Float,
+}
+
+impl SixBit {
+    /// Unpacks the first sixteen bytes of a block: the scale, the scale of the offsets, and the
+    /// twelve bytes of the groups.
+    #[inline(always)]
+    pub(crate) fn unpack<S: Lanes>(simd: S, words: [S::Int; 4]) -> Header<S> {
+        let [halves, first, second, third] = words;
+        let (six, four, two) = (
+            simd.splat_int(0x3f3f_3f3f),
+            simd.splat_int(0x0f0f_0f0f),
+            simd.splat_int(0x3030_3030),
+        );
+        let upper = |bytes| simd.and(simd.shift_right::<2>(bytes), two);
+        let scales = [
+            simd.and(first, six),
+            simd.or(simd.and(third, four), upper(first)),
+        ];
+        let offsets = [
+            simd.and(second, six),
+            simd.or(simd.and(simd.shift_right::<4>(third), four), upper(second)),
+        ];
+        let scale = simd.half_to_float(halves);
+        let [low, high] = scales.map(|scales| {
+            bytes(simd, scales).map(|group| simd.multiply_float(simd.to_float(group), scale))
+        });
+        let [[a, b], [c, d]] = offsets.map(|offsets| byte_pairs(simd, offsets));
+        // Flipping the sign bit of the half negates it.
+        let negative = simd.xor(simd.shift_right::<16>(halves), simd.splat_int(0x8000));
+        Header {
+            scales: [
+                low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3],
+            ],
+            offset_pairs: [a, b, c, d],
+            offset_factor: simd.half_to_float(negative),
+        }
     }
 }

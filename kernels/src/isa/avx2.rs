@@ -1,6 +1,6 @@
 //! x86-64 with AVX2, FMA and F16C, and the same with AVX-VNNI.
 
-use super::{Kernel, Lanes};
+use super::Kernel;
 
 /// The token of [`super::Isa::Avx2`].
 #[derive(Clone, Copy)]
@@ -30,12 +30,4 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(AvxVnni(()))
-}
-
-impl Lanes for Avx2 {
-    const ROWS: usize = 8;
-}
-
-impl Lanes for AvxVnni {
-    const ROWS: usize = 8;
 }

@@ -1,6 +1,6 @@
 //! x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
 
-use super::{Kernel, Lanes};
+use super::Kernel;
 
 /// The token of [`super::Isa::Avx512`].
 #[derive(Clone, Copy)]
@@ -15,8 +15,4 @@ pub(crate) struct Avx512(());
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
-}
-
-impl Lanes for Avx512 {
-    const ROWS: usize = 16;
 }

@@ -1,18 +1,109 @@
 //! The vocabulary of the row operations and of attention: vectors of sixteen consecutive floats.
 //!
 //! Every instruction set presents the same sixteen lanes, in as many registers as it needs, and
-//! the same order of every sum, so that results are the same bits on all of them.
+//! the same order of every sum. Each operation is exactly rounded or exactly defined here, so
+//! results are the same bits on all of them, except for the payload of a NaN.
+//!
+//! The functions of one variable ([`exp`], [`tanh`], [`sigmoid`], [`erf`]) are written once, in
+//! this vocabulary. What is computed with vectors is the business of `rows` and `attention`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod functions;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 
+pub(crate) use functions::{erf, exp, sigmoid, tanh};
+
+/// Lanes of a vector.
+pub(crate) const WIDTH: usize = 16;
+
 /// Operations on sixteen consecutive floats.
+///
+/// Implementations are `#[inline(always)]`, so that they are compiled with the features of the
+/// kernel that they are part of. Code that uses them must be too, closures included.
 pub(crate) trait Floats: Copy + Send + Sync + 'static {
     /// Sixteen floats.
     type Vector: Copy;
+
+    /// Vectors that fit in the registers beside what a multiply-add loop needs for its operands.
+    const ACCUMULATORS: usize;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::Vector;
+    /// The sixteen floats.
+    fn load(self, from: &[f32; WIDTH]) -> Self::Vector;
+    /// The sixteen 16-bit IEEE floats, widened; exact.
+    fn load_f16(self, from: &[u16; WIDTH]) -> Self::Vector;
+    /// The sixteen bfloat16, widened; exact.
+    fn load_bf16(self, from: &[u16; WIDTH]) -> Self::Vector;
+    /// Writes the lanes.
+    fn store(self, x: Self::Vector, to: &mut [f32; WIDTH]);
+    /// Writes the lanes as 16-bit IEEE floats, rounded to nearest, ties to even; what is too
+    /// large becomes an infinity.
+    fn store_f16(self, x: Self::Vector, to: &mut [u16; WIDTH]);
+
+    /// `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`.
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a · b`.
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a / b`.
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a · b + c`, rounded once.
+    fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a > b ? a : b`, so `b` where one of them is NaN.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a < b ? a : b`, so `b` where one of them is NaN.
+    fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a < b ? yes : no` for the pair `(a, b)`, so `no` where one of them is NaN.
+    fn select_less(
+        self,
+        pair: (Self::Vector, Self::Vector),
+        yes: Self::Vector,
+        no: Self::Vector,
+    ) -> Self::Vector;
+    /// The nearest whole number, ties to even.
+    fn round(self, x: Self::Vector) -> Self::Vector;
+    /// `x · 2ⁿ`, rounded once, for whole `n` with `|n| ≤ 250` and `0.5 < x < 2`; NaN where
+    /// `x` is NaN and `n` whole or NaN.
+    fn scale_by_power_of_two(self, x: Self::Vector, n: Self::Vector) -> Self::Vector;
+
+    /// The sum of the lanes: lane `i + 8` is added to lane `i`, then 4, 2 and 1 apart.
+    fn sum(self, x: Self::Vector) -> f32;
+    /// The maximum of the lanes, by [`max`](Floats::max) in the order of [`sum`](Floats::sum).
+    fn maximum(self, x: Self::Vector) -> f32;
+
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero(self) -> Self::Vector {
+        self.splat(0.0)
+    }
+
+    /// The first sixteen floats of `from`, `fill` where it is shorter.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::Vector {
+        let mut all = [fill; WIDTH];
+        for (to, from) in all.iter_mut().zip(from) {
+            *to = *from;
+        }
+        self.load(&all)
+    }
+
+    /// Writes as many lanes as `to` has room for.
+    #[inline(always)]
+    fn store_partial(self, x: Self::Vector, to: &mut [f32]) {
+        let mut all = [0.0; WIDTH];
+        self.store(x, &mut all);
+        for (to, from) in to.iter_mut().zip(all) {
+            *to = from;
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,186 @@
-//! The vocabulary of the matrix kernels: integer and float vectors whose lanes are rows of the
-//! weight matrix.
+//! The vocabulary of the matrix kernels: vectors whose lanes are rows of the weight matrix.
 //!
-//! A lane of an integer vector holds four consecutive bytes of one row, or one 32-bit number of
-//! that row; a lane of a float vector holds one float of it. Formats are unpacked with these
-//! operations alone, none of which crosses lanes, so one line of code unpacks a line of
-//! every row at once and no result depends on how many rows a vector holds.
+//! A lane of an integer vector holds four consecutive bytes of one row, or one 32-bit number that
+//! belongs to that row; a lane of a float vector holds one float of it. Formats are unpacked with
+//! these operations alone, and none of them crosses lanes: one line of code treats every row of
+//! the vector at once, and no result depends on how many rows a vector holds.
+//!
+//! Every operation rounds the same way on every instruction set, so that a matrix product has the
+//! same bits on all of them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+/// What the codes of a weight format are, as far as an integer dot product must know.
+pub(crate) trait CodeRange {
+    /// The largest code, where codes are unsigned and at most 127; `None` where they are signed
+    /// bytes from −127 (−128 where the format has it) to 127.
+    const MAX: Option<u8>;
+}
+
+/// Something to compute with the instruction set `S` as a function of its own.
+pub(crate) trait Task<S> {
+    /// Implementations are `#[inline(always)]`.
+    fn run(self, simd: S);
+}
 
 /// Operations on vectors whose lanes are rows.
+///
+/// Methods are `#[inline(always)]` in every implementation.
 pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Rows per vector.
     const ROWS: usize;
+
+    /// Columns of activations that a multiplication keeps in registers at once.
+    const COLUMNS: usize;
+
+    /// What [`Lanes::dot`] wants added to signed codes: 128 where the instruction multiplies
+    /// unsigned by signed bytes, else 0.
+    const SIGNED_OFFSET: i32;
+
+    /// Four bytes, or one 32-bit number, of each row.
+    type Int: Copy;
+
+    /// One float of each row.
+    type Float: Copy;
+
+    /// Runs `task` compiled with the features of this instruction set, not inlined: for code that
+    /// several callers share.
+    fn call<T: Task<Self>>(self, task: T);
+
+    /// Sixteen bytes of each row, `stride` bytes apart: lane `r` of vector `j` holds bytes
+    /// `4 j .. 4 j + 4` of row `r`.
+    ///
+    /// # Safety
+    ///
+    /// The sixteen bytes at `base + r * stride` are readable for every `r < ROWS`.
+    #[allow(unsafe_code)]
+    unsafe fn gather16(self, base: *const u8, stride: usize) -> [Self::Int; 4];
+
+    /// Four bytes of each row.
+    ///
+    /// # Safety
+    ///
+    /// The four bytes at `base + r * stride` are readable for every `r < ROWS`.
+    #[allow(unsafe_code)]
+    unsafe fn gather4(self, base: *const u8, stride: usize) -> Self::Int;
+
+    /// Two bytes of each row, zero-extended.
+    ///
+    /// # Safety
+    ///
+    /// The two bytes at `base + r * stride` are readable for every `r < ROWS`.
+    #[allow(unsafe_code)]
+    unsafe fn gather2(self, base: *const u8, stride: usize) -> Self::Int;
+
+    /// One byte of each row, zero-extended.
+    ///
+    /// # Safety
+    ///
+    /// The byte at `base + r * stride` is readable for every `r < ROWS`.
+    #[allow(unsafe_code)]
+    unsafe fn gather1(self, base: *const u8, stride: usize) -> Self::Int;
+
+    /// The same number in every lane.
+    fn splat_int(self, value: i32) -> Self::Int;
+
+    /// Bitwise and.
+    fn and(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Bitwise or.
+    fn or(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Logical shift of each 32-bit lane to the left.
+    fn shift_left<const BITS: i32>(self, a: Self::Int) -> Self::Int;
+
+    /// Logical shift of each 32-bit lane to the right.
+    fn shift_right<const BITS: i32>(self, a: Self::Int) -> Self::Int;
+
+    /// Wrapping sum of 32-bit lanes.
+    fn add_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Wrapping difference of 32-bit lanes.
+    fn subtract_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Low half of the product of 32-bit lanes.
+    fn multiply_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Wrapping sum byte by byte.
+    fn add_bytes(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// Wrapping difference byte by byte.
+    fn subtract_bytes(self, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// `table[i]` for every byte `i < 16` of `indices`.
+    fn table16(self, table: &[i8; 16], indices: Self::Int) -> Self::Int;
+
+    /// `table[i % N]` for the number `i` in every lane; `N` is a power of two.
+    fn lookup<const N: usize>(self, table: &[u32; N], indices: Self::Int) -> Self::Int;
+
+    /// Float of a signed 32-bit number, rounded to nearest even.
+    fn to_float(self, a: Self::Int) -> Self::Float;
+
+    /// Float of the half-precision number in the low sixteen bits of each lane.
+    fn half_to_float(self, a: Self::Int) -> Self::Float;
+
+    /// The bits of each lane taken as a float.
+    fn bits_to_float(self, a: Self::Int) -> Self::Float;
+
+    /// The same float in every lane.
+    fn splat_float(self, value: f32) -> Self::Float;
+
+    /// Sum of floats.
+    fn add_float(self, a: Self::Float, b: Self::Float) -> Self::Float;
+
+    /// Product of floats.
+    fn multiply_float(self, a: Self::Float, b: Self::Float) -> Self::Float;
+
+    /// `a * b + c`, rounded once.
+    fn multiply_add_float(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
+
+    /// Adds the products of the two 16-bit halves of each lane: `acc + a.lo b.lo + a.hi b.hi`.
+    fn dot_pairs(self, acc: Self::Int, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// For each of `W` columns `c`: `start[c]` plus the products of `4 N` codes with the bytes of
+    /// `x`, where the word of column `c` for `codes[n]` is `x[n W + c]`.
+    ///
+    /// Codes are as `F` says; signed ones have [`Lanes::SIGNED_OFFSET`] added.
+    ///
+    /// # Safety
+    ///
+    /// `N * W` words are readable at `x`.
+    #[allow(unsafe_code)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [Self::Int; W],
+        codes: &[Self::Int; N],
+        x: *const i32,
+    ) -> [Self::Int; W];
+
+    /// Reads `ROWS` floats.
+    ///
+    /// # Safety
+    ///
+    /// `ROWS` floats are readable at `from`.
+    #[allow(unsafe_code)]
+    unsafe fn load_float(self, from: *const f32) -> Self::Float;
+
+    /// Writes `ROWS` floats.
+    ///
+    /// # Safety
+    ///
+    /// `ROWS` floats are writable at `to`.
+    #[allow(unsafe_code)]
+    unsafe fn store_float(self, to: *mut f32, a: Self::Float);
+
+    /// Asks for the cache line at `from`; any address will do.
+    fn prefetch(self, from: *const u8);
 }

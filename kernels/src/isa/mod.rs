@@ -20,8 +20,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-pub(crate) use floats::Floats;
-pub(crate) use lanes::Lanes;
+pub(crate) use floats::{Floats, WIDTH, erf, exp, sigmoid, tanh};
+pub(crate) use lanes::{CodeRange, Lanes, Task};
 pub(crate) use scalar::Scalar;
 
 use std::fmt;
@@ -167,6 +167,20 @@ impl Cpu {
     /// The instruction set in use.
     pub fn isa(self) -> Isa {
         self.isa
+    }
+
+    /// Columns of activations that a matrix product keeps in registers at once.
+    pub(crate) fn matrix_columns(self) -> usize {
+        struct Columns;
+        impl Kernel for Columns {
+            type Output = usize;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _simd: S) -> usize {
+                S::COLUMNS
+            }
+        }
+        self.run(Columns)
     }
 
     /// Runs `kernel`, compiled for the instruction set in use.

@@ -1,6 +1,6 @@
 //! 64-bit Arm with Advanced SIMD, and the same with the integer dot product.
 
-use super::{Kernel, Lanes};
+use super::Kernel;
 
 /// The token of [`super::Isa::Neon`].
 #[derive(Clone, Copy)]
@@ -30,12 +30,4 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "neon,dotprod")]
 pub(super) unsafe fn run_dot<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(NeonDot(()))
-}
-
-impl Lanes for Neon {
-    const ROWS: usize = 4;
-}
-
-impl Lanes for NeonDot {
-    const ROWS: usize = 4;
 }

@@ -1,9 +1,158 @@
 //! Sixteen floats in one 512-bit register.
+#![allow(unsafe_code)]
 
-use crate::isa::Floats;
+use super::{Floats, WIDTH};
 use crate::isa::avx512::Avx512;
 use std::arch::x86_64::*;
 
 impl Floats for Avx512 {
     type Vector = __m512;
+
+    const ACCUMULATORS: usize = 24;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token exists only after AVX-512 F, BW, DQ and VL were detected.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; WIDTH]) -> __m512 {
+        // SAFETY: the token proves AVX-512; `from` is sixteen floats.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; WIDTH]) -> __m512 {
+        // SAFETY: the token proves AVX-512; `from` is 32 bytes.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u16; WIDTH]) -> __m512 {
+        // SAFETY: the token proves AVX-512; `from` is 32 bytes.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, to: &mut [f32; WIDTH]) {
+        // SAFETY: the token proves AVX-512; `to` has room for sixteen floats.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, x: __m512, to: &mut [u16; WIDTH]) {
+        // SAFETY: the token proves AVX-512; `to` has room for 32 bytes.
+        unsafe {
+            let bits = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), bits);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512. The instruction is `a > b ? a : b`.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512. The instruction is `a < b ? a : b`.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn select_less(self, (a, b): (__m512, __m512), yes: __m512, no: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+
+    #[inline(always)]
+    fn scale_by_power_of_two(self, x: __m512, n: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_scalef_ps(x, n) }
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512.
+        unsafe {
+            let x = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn maximum(self, x: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512.
+        unsafe {
+            let x = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> __m512 {
+        let count = from.len().min(WIDTH);
+        // SAFETY: the token proves AVX-512; the mask has a bit for each of the `count` floats
+        // that `from` has, and a lane without one is not read.
+        unsafe {
+            let mask = ((1u32 << count) - 1) as __mmask16;
+            _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, from.as_ptr())
+        }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, x: __m512, to: &mut [f32]) {
+        let count = to.len().min(WIDTH);
+        // SAFETY: the token proves AVX-512; the mask has a bit for each of the `count` floats
+        // that `to` has room for, and a lane without one is not written.
+        unsafe {
+            let mask = ((1u32 << count) - 1) as __mmask16;
+            _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, x);
+        }
+    }
 }

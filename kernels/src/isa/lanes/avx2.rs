@@ -1,0 +1,357 @@
+//! The matrix vocabulary of AVX2: eight rows in a register, with or without AVX-VNNI.
+
+use super::super::avx2::{Avx2, AvxVnni};
+use super::{CodeRange, Lanes, Task};
+use std::arch::x86_64::*;
+
+/// What differs between AVX2 and AVX-VNNI: the integer dot product.
+pub(super) trait Dot: Copy + Send + Sync + 'static {
+    /// See [`Lanes::call`].
+    fn call<T: Task<Self>>(self, task: T);
+
+    /// See [`Lanes::SIGNED_OFFSET`].
+    const SIGNED_OFFSET: i32;
+
+    /// See [`Lanes::dot`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::dot`].
+    #[allow(unsafe_code)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [__m256i; W],
+        codes: &[__m256i; N],
+        x: *const i32,
+    ) -> [__m256i; W];
+}
+
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: an `Avx2` is constructed only by `avx2::run`, whose caller
+// established that the CPU has AVX2; `x` is vouched for by the caller.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Dot for Avx2 {
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) {
+        // SAFETY: the token is constructed only after detection of the features.
+        unsafe { call(self, task) }
+    }
+
+    const SIGNED_OFFSET: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [__m256i; W],
+        codes: &[__m256i; N],
+        x: *const i32,
+    ) -> [__m256i; W] {
+        let mut acc = start;
+        let ones = unsafe { _mm256_set1_epi16(1) };
+        // The instruction adds two products of an unsigned code and a signed activation (at most
+        // 127 in magnitude) into 16 bits; so many such sums fit there before they must be widened.
+        let run = F::MAX.map_or(1, |max| (32767 / (2 * 127 * usize::from(max))).max(1));
+        let mut first = 0;
+        while first < N {
+            let last = if first + run < N { first + run } else { N };
+            let mut sums = [unsafe { _mm256_setzero_si256() }; W];
+            for n in first..last {
+                // Signed codes lend their sign to the activation; |−128| is 128 unsigned.
+                let magnitude = match F::MAX {
+                    Some(_) => codes[n],
+                    None => unsafe { _mm256_abs_epi8(codes[n]) },
+                };
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    unsafe {
+                        let x = _mm256_set1_epi32(x.add(n * W + c).read());
+                        let x = match F::MAX {
+                            Some(_) => x,
+                            None => _mm256_sign_epi8(x, codes[n]),
+                        };
+                        *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(magnitude, x));
+                    }
+                }
+            }
+            for (acc, sum) in acc.iter_mut().zip(sums) {
+                *acc = unsafe { _mm256_add_epi32(*acc, _mm256_madd_epi16(sum, ones)) };
+            }
+            first = last;
+        }
+        acc
+    }
+}
+
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: an `AvxVnni` is constructed only by `avx2::run_vnni`, whose
+// caller established that the CPU has AVX-VNNI; `x` is vouched for by the caller.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Dot for AvxVnni {
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) {
+        // SAFETY: the token is constructed only after detection of the features.
+        unsafe { call_dot(self, task) }
+    }
+
+    const SIGNED_OFFSET: i32 = 128;
+
+    #[inline(always)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [__m256i; W],
+        codes: &[__m256i; N],
+        x: *const i32,
+    ) -> [__m256i; W] {
+        let mut acc = start;
+        for (n, &codes) in codes.iter().enumerate() {
+            for (c, acc) in acc.iter_mut().enumerate() {
+                unsafe {
+                    let x = _mm256_set1_epi32(x.add(n * W + c).read());
+                    *acc = _mm256_dpbusd_avx_epi32(*acc, codes, x);
+                }
+            }
+        }
+        acc
+    }
+}
+
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: both tokens are constructed only after detection of AVX2, FMA
+// and F16C; memory operands are vouched for by the caller of the `unsafe fn` they stand in.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<T: Dot> Lanes for T {
+    const ROWS: usize = 8;
+    const COLUMNS: usize = 4;
+    const SIGNED_OFFSET: i32 = <T as Dot>::SIGNED_OFFSET;
+    type Int = __m256i;
+    type Float = __m256;
+
+    #[inline(always)]
+    fn call<K: Task<Self>>(self, task: K) {
+        Dot::call(self, task);
+    }
+
+    #[inline(always)]
+    unsafe fn gather16(self, base: *const u8, stride: usize) -> [__m256i; 4] {
+        // Vector `i` takes rows i and i + 4 into its halves, so that the transposition of 4 × 4
+        // words inside each half leaves the rows in order.
+        let [a, b, c, d]: [__m256i; 4] = std::array::from_fn(|i| unsafe {
+            let row =
+                |half: usize| _mm_loadu_si128(base.add((i + 4 * half) * stride).cast::<__m128i>());
+            _mm256_set_m128i(row(1), row(0))
+        });
+        unsafe {
+            let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            [
+                _mm256_unpacklo_epi64(ab_low, cd_low),
+                _mm256_unpackhi_epi64(ab_low, cd_low),
+                _mm256_unpacklo_epi64(ab_high, cd_high),
+                _mm256_unpackhi_epi64(ab_high, cd_high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather4(self, base: *const u8, stride: usize) -> __m256i {
+        unsafe {
+            let word = |r: usize| base.add(r * stride).cast::<i32>().read_unaligned();
+            let half = |r| _mm_setr_epi32(word(r), word(r + 1), word(r + 2), word(r + 3));
+            _mm256_set_m128i(half(4), half(0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather2(self, base: *const u8, stride: usize) -> __m256i {
+        unsafe {
+            let half = |r: usize| base.add(r * stride).cast::<i16>().read_unaligned();
+            _mm256_cvtepu16_epi32(_mm_setr_epi16(
+                half(0),
+                half(1),
+                half(2),
+                half(3),
+                half(4),
+                half(5),
+                half(6),
+                half(7),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather1(self, base: *const u8, stride: usize) -> __m256i {
+        unsafe {
+            let bytes: [u8; 8] = std::array::from_fn(|r| base.add(r * stride).read());
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> __m256i {
+        unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn and(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_and_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: i32>(self, a: __m256i) -> __m256i {
+        unsafe { _mm256_slli_epi32::<BITS>(a) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: i32>(self, a: __m256i) -> __m256i {
+        unsafe { _mm256_srli_epi32::<BITS>(a) }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn subtract_int(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_int(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_mullo_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn subtract_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_sub_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn table16(self, table: &[i8; 16], indices: __m256i) -> __m256i {
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast::<__m128i>());
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), indices)
+        }
+    }
+
+    #[inline(always)]
+    fn lookup<const N: usize>(self, table: &[u32; N], indices: __m256i) -> __m256i {
+        const { assert!(N.is_power_of_two()) };
+        unsafe {
+            // The mask keeps every index inside the table.
+            let indices = _mm256_and_si256(indices, _mm256_set1_epi32(N as i32 - 1));
+            _mm256_i32gather_epi32::<4>(table.as_ptr().cast(), indices)
+        }
+    }
+
+    #[inline(always)]
+    fn to_float(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    fn half_to_float(self, a: __m256i) -> __m256 {
+        unsafe {
+            // The low halves of eight words, packed into the low 128 bits.
+            let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+            let packed = _mm256_packus_epi32(low, low);
+            let packed = _mm256_permute4x64_epi64::<0b1000>(packed);
+            _mm256_cvtph_ps(_mm256_castsi256_si128(packed))
+        }
+    }
+
+    #[inline(always)]
+    fn bits_to_float(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_castsi256_ps(a) }
+    }
+
+    #[inline(always)]
+    fn splat_float(self, value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn add_float(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_float(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add_float(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [__m256i; W],
+        codes: &[__m256i; N],
+        x: *const i32,
+    ) -> [__m256i; W] {
+        unsafe { Dot::dot::<F, N, W>(self, start, codes, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_float(self, from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_float(self, to: *mut f32, a: __m256) {
+        unsafe { _mm256_storeu_ps(to, a) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+}
+
+/// Runs `task` with the features of [`Avx2`] enabled.
+///
+/// # Safety
+///
+/// The CPU has them.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn call<T: Task<Avx2>>(simd: Avx2, task: T) {
+    task.run(simd);
+}
+
+/// Runs `task` with the features of [`AvxVnni`] enabled.
+///
+/// # Safety
+///
+/// The CPU has them.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+unsafe fn call_dot<T: Task<AvxVnni>>(simd: AvxVnni, task: T) {
+    task.run(simd);
+}

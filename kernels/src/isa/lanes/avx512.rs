@@ -1,0 +1,260 @@
+//! The matrix vocabulary of AVX-512: sixteen rows in a register.
+
+use super::super::avx512::Avx512;
+use super::{CodeRange, Lanes, Task};
+use std::arch::x86_64::*;
+
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run`, whose caller
+// established that the CPU has the features they need; memory operands are vouched for by the
+// caller of the `unsafe fn` they stand in.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Lanes for Avx512 {
+    const ROWS: usize = 16;
+    const COLUMNS: usize = 8;
+    const SIGNED_OFFSET: i32 = 128;
+    type Int = __m512i;
+    type Float = __m512;
+
+    #[inline(always)]
+    fn call<T: Task<Avx512>>(self, task: T) {
+        unsafe { call(self, task) }
+    }
+
+    #[inline(always)]
+    unsafe fn gather16(self, base: *const u8, stride: usize) -> [__m512i; 4] {
+        // Vector `i` takes rows i, i + 4, i + 8 and i + 12 into its four quarters, so that the
+        // transposition of 4 × 4 words inside every quarter leaves the rows in order.
+        let [a, b, c, d]: [__m512i; 4] = std::array::from_fn(|i| unsafe {
+            let row = |quarter: usize| {
+                _mm_loadu_si128(base.add((i + 4 * quarter) * stride).cast::<__m128i>())
+            };
+            let v = _mm512_castsi128_si512(row(0));
+            let v = _mm512_inserti32x4::<1>(v, row(1));
+            let v = _mm512_inserti32x4::<2>(v, row(2));
+            _mm512_inserti32x4::<3>(v, row(3))
+        });
+        unsafe {
+            let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            [
+                _mm512_unpacklo_epi64(ab_low, cd_low),
+                _mm512_unpackhi_epi64(ab_low, cd_low),
+                _mm512_unpacklo_epi64(ab_high, cd_high),
+                _mm512_unpackhi_epi64(ab_high, cd_high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather4(self, base: *const u8, stride: usize) -> __m512i {
+        unsafe {
+            let word = |r: usize| base.add(r * stride).cast::<i32>().read_unaligned();
+            let quarter = |r| _mm_setr_epi32(word(r), word(r + 1), word(r + 2), word(r + 3));
+            quarters(quarter(0), quarter(4), quarter(8), quarter(12))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather2(self, base: *const u8, stride: usize) -> __m512i {
+        unsafe {
+            let half = |r: usize| base.add(r * stride).cast::<i16>().read_unaligned();
+            let eight = |r| {
+                _mm_setr_epi16(
+                    half(r),
+                    half(r + 1),
+                    half(r + 2),
+                    half(r + 3),
+                    half(r + 4),
+                    half(r + 5),
+                    half(r + 6),
+                    half(r + 7),
+                )
+            };
+            _mm512_cvtepu16_epi32(_mm256_set_m128i(eight(8), eight(0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather1(self, base: *const u8, stride: usize) -> __m512i {
+        unsafe {
+            let bytes: [u8; 16] = std::array::from_fn(|r| base.add(r * stride).read());
+            _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn and(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: i32>(self, a: __m512i) -> __m512i {
+        unsafe { _mm512_sllv_epi32(a, _mm512_set1_epi32(BITS)) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: i32>(self, a: __m512i) -> __m512i {
+        unsafe { _mm512_srlv_epi32(a, _mm512_set1_epi32(BITS)) }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn subtract_int(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_int(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn subtract_bytes(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_sub_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn table16(self, table: &[i8; 16], indices: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast::<__m128i>());
+            _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), indices)
+        }
+    }
+
+    #[inline(always)]
+    fn lookup<const N: usize>(self, table: &[u32; N], indices: __m512i) -> __m512i {
+        const { assert!(N.is_power_of_two()) };
+        unsafe {
+            // The mask keeps every index inside the table.
+            let indices = _mm512_and_si512(indices, _mm512_set1_epi32(N as i32 - 1));
+            _mm512_i32gather_epi32::<4>(indices, table.as_ptr().cast())
+        }
+    }
+
+    #[inline(always)]
+    fn to_float(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    fn half_to_float(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)) }
+    }
+
+    #[inline(always)]
+    fn bits_to_float(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(a) }
+    }
+
+    #[inline(always)]
+    fn splat_float(self, value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn add_float(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_float(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add_float(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_dpwssd_epi32(acc, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [__m512i; W],
+        codes: &[__m512i; N],
+        x: *const i32,
+    ) -> [__m512i; W] {
+        let mut acc = start;
+        for (n, &codes) in codes.iter().enumerate() {
+            for (c, acc) in acc.iter_mut().enumerate() {
+                unsafe {
+                    let x = _mm512_set1_epi32(x.add(n * W + c).read());
+                    *acc = _mm512_dpbusd_epi32(*acc, codes, x);
+                }
+            }
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn load_float(self, from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_float(self, to: *mut f32, a: __m512) {
+        unsafe { _mm512_storeu_ps(to, a) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+}
+
+/// Runs `task` with AVX-512 enabled.
+///
+/// # Safety
+///
+/// The CPU has the features.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn call<T: Task<Avx512>>(simd: Avx512, task: T) {
+    task.run(simd);
+}
+
+/// Four quarters of a register, lowest first.
+///
+/// # Safety
+///
+/// The CPU has AVX-512 F.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn quarters(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> __m512i {
+    // SAFETY: the caller vouches for AVX-512 F, which implies AVX2.
+    unsafe {
+        let low = _mm256_set_m128i(b, a);
+        let high = _mm256_set_m128i(d, c);
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    }
+}

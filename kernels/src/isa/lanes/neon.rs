@@ -1,0 +1,325 @@
+//! The matrix vocabulary of Advanced SIMD: four rows in a register, with or without the integer
+//! dot product.
+
+use super::super::neon::{Neon, NeonDot};
+use super::{CodeRange, Lanes, Task};
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// What differs between Advanced SIMD with and without FEAT_DotProd.
+pub(super) trait Dot: Copy + Send + Sync + 'static {
+    /// See [`Lanes::call`].
+    fn call<T: Task<Self>>(self, task: T);
+
+    /// Adds to each word of `acc` the four products of the signed bytes of `codes` and `x`.
+    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t;
+}
+
+impl Dot for Neon {
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) {
+        // SAFETY: the token is constructed only after detection of the features.
+        unsafe { call(self, task) }
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
+        // SAFETY: a `Neon` is constructed only by `neon::run`, whose caller established that the
+        // CPU has Advanced SIMD. A sum of two products is at most 2 × 128 × 127 < 2^15.
+        unsafe {
+            let low = vmull_s8(vget_low_s8(codes), vget_low_s8(x));
+            let high = vmull_high_s8(codes, x);
+            vpadalq_s16(acc, vpaddq_s16(low, high))
+        }
+    }
+}
+
+impl Dot for NeonDot {
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn call<T: Task<Self>>(self, task: T) {
+        // SAFETY: the token is constructed only after detection of the features.
+        unsafe { call_dot(self, task) }
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
+        let mut acc = acc;
+        // SAFETY: a `NeonDot` is constructed only by `neon::run_dot`, whose caller established
+        // that the CPU has FEAT_DotProd. The instruction reads and writes these registers only.
+        // (Its intrinsic is not stable.)
+        unsafe {
+            asm!(
+                "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",
+                acc = inout(vreg) acc,
+                codes = in(vreg) codes,
+                x = in(vreg) x,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        acc
+    }
+}
+
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: both tokens are constructed only after detection of Advanced
+// SIMD; memory operands are vouched for by the caller of the `unsafe fn` they stand in.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<T: Dot> Lanes for T {
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 8;
+    const SIGNED_OFFSET: i32 = 0;
+    type Int = uint32x4_t;
+    type Float = float32x4_t;
+
+    #[inline(always)]
+    fn call<K: Task<Self>>(self, task: K) {
+        Dot::call(self, task);
+    }
+
+    #[inline(always)]
+    unsafe fn gather16(self, base: *const u8, stride: usize) -> [uint32x4_t; 4] {
+        let [a, b, c, d]: [uint32x4_t; 4] = std::array::from_fn(|r| unsafe {
+            vreinterpretq_u32_u8(vld1q_u8(base.add(r * stride)))
+        });
+        unsafe {
+            let (ab_even, ab_odd) = (vtrn1q_u32(a, b), vtrn2q_u32(a, b));
+            let (cd_even, cd_odd) = (vtrn1q_u32(c, d), vtrn2q_u32(c, d));
+            let low = |x, y| {
+                vreinterpretq_u32_u64(vtrn1q_u64(
+                    vreinterpretq_u64_u32(x),
+                    vreinterpretq_u64_u32(y),
+                ))
+            };
+            let high = |x, y| {
+                vreinterpretq_u32_u64(vtrn2q_u64(
+                    vreinterpretq_u64_u32(x),
+                    vreinterpretq_u64_u32(y),
+                ))
+            };
+            [
+                low(ab_even, cd_even),
+                low(ab_odd, cd_odd),
+                high(ab_even, cd_even),
+                high(ab_odd, cd_odd),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gather4(self, base: *const u8, stride: usize) -> uint32x4_t {
+        let words: [u32; 4] =
+            std::array::from_fn(|r| unsafe { base.add(r * stride).cast::<u32>().read_unaligned() });
+        unsafe { vld1q_u32(words.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn gather2(self, base: *const u8, stride: usize) -> uint32x4_t {
+        let words: [u32; 4] = std::array::from_fn(|r| unsafe {
+            u32::from(base.add(r * stride).cast::<u16>().read_unaligned())
+        });
+        unsafe { vld1q_u32(words.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn gather1(self, base: *const u8, stride: usize) -> uint32x4_t {
+        let words: [u32; 4] =
+            std::array::from_fn(|r| unsafe { u32::from(base.add(r * stride).read()) });
+        unsafe { vld1q_u32(words.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> uint32x4_t {
+        unsafe { vdupq_n_u32(value as u32) }
+    }
+
+    #[inline(always)]
+    fn and(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vandq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vorrq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { veorq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: i32>(self, a: uint32x4_t) -> uint32x4_t {
+        unsafe { vshlq_n_u32::<BITS>(a) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: i32>(self, a: uint32x4_t) -> uint32x4_t {
+        unsafe { vshrq_n_u32::<BITS>(a) }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vaddq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn subtract_int(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vsubq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_int(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vmulq_u32(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b))) }
+    }
+
+    #[inline(always)]
+    fn subtract_bytes(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe { vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b))) }
+    }
+
+    #[inline(always)]
+    fn table16(self, table: &[i8; 16], indices: uint32x4_t) -> uint32x4_t {
+        unsafe {
+            let table = vld1q_u8(table.as_ptr().cast());
+            vreinterpretq_u32_u8(vqtbl1q_u8(table, vreinterpretq_u8_u32(indices)))
+        }
+    }
+
+    #[inline(always)]
+    fn lookup<const N: usize>(self, table: &[u32; N], indices: uint32x4_t) -> uint32x4_t {
+        const { assert!(N.is_power_of_two()) };
+        let mut words = [0; 4];
+        unsafe { vst1q_u32(words.as_mut_ptr(), indices) };
+        let words = words.map(|i| table[i as usize & (N - 1)]);
+        unsafe { vld1q_u32(words.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn to_float(self, a: uint32x4_t) -> float32x4_t {
+        unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(a)) }
+    }
+
+    #[inline(always)]
+    fn half_to_float(self, a: uint32x4_t) -> float32x4_t {
+        let result: float32x4_t;
+        unsafe {
+            let halves = vmovn_u32(a);
+            // The type `f16` of the intrinsic is not stable.
+            asm!(
+                "fcvtl {result:v}.4s, {halves:v}.4h",
+                result = lateout(vreg) result,
+                halves = in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn bits_to_float(self, a: uint32x4_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_u32(a) }
+    }
+
+    #[inline(always)]
+    fn splat_float(self, value: f32) -> float32x4_t {
+        unsafe { vdupq_n_f32(value) }
+    }
+
+    #[inline(always)]
+    fn add_float(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_float(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add_float(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+        unsafe {
+            let (a, b) = (vreinterpretq_s16_u32(a), vreinterpretq_s16_u32(b));
+            let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+            let high = vmull_high_s16(a, b);
+            vaddq_u32(acc, vreinterpretq_u32_s32(vpaddq_s32(low, high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [uint32x4_t; W],
+        codes: &[uint32x4_t; N],
+        x: *const i32,
+    ) -> [uint32x4_t; W] {
+        let mut acc = start;
+        for (n, &codes) in codes.iter().enumerate() {
+            for (c, acc) in acc.iter_mut().enumerate() {
+                unsafe {
+                    let x = vreinterpretq_s8_s32(vld1q_dup_s32(x.add(n * W + c)));
+                    let sum = vreinterpretq_s32_u32(*acc);
+                    // Unsigned codes are at most 127, so both kinds are signed bytes here.
+                    let sum = self.dot_bytes(sum, vreinterpretq_s8_u32(codes), x);
+                    *acc = vreinterpretq_u32_s32(sum);
+                }
+            }
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn load_float(self, from: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_float(self, to: *mut f32, a: float32x4_t) {
+        unsafe { vst1q_f32(to, a) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: prefetching is a hint and cannot fault.
+        unsafe {
+            asm!("prfm pldl1keep, [{from}]", from = in(reg) from, options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// Runs `task` with the features of [`Neon`] enabled.
+///
+/// # Safety
+///
+/// The CPU has them.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "neon")]
+unsafe fn call<T: Task<Neon>>(simd: Neon, task: T) {
+    task.run(simd);
+}
+
+/// Runs `task` with the features of [`NeonDot`] enabled.
+///
+/// # Safety
+///
+/// The CPU has them.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn call_dot<T: Task<NeonDot>>(simd: NeonDot, task: T) {
+    task.run(simd);
+}

@@ -1,0 +1,287 @@
+//! Matrix products of weights in any format with columns of activations.
+//!
+//! Every kernel treats `ROWS` rows of weights at once, one per lane, and goes through a row in
+//! blocks of 256 weights. There are two regimes:
+//!
+//! - **One column** ([`quantized::Fused`]): the memory bus is the limit. The weights of a block are
+//!   unpacked into registers and multiplied there and then; while one panel of rows is computed the
+//!   next is prefetched in the order in which it lies in memory.
+//! - **Many columns** ([`quantized::Tile`]): the integer units are the limit. A few blocks of a
+//!   panel are unpacked once into a tile that stays in the first-level cache, and the tile is
+//!   multiplied with all columns, as many at a time as the registers hold.
+//!
+//! Both do the same arithmetic in the same order, and so does every instruction set: within a block
+//! the products of a group are summed exactly in integers, and for each group in ascending order
+//! `t = float(sum) * scale + t`, rounded once; then `y = t * activation scale + y`. So an element of
+//! the result has the same bits however many columns were multiplied at once and whoever computed
+//! it. (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in order of k.)
+
+mod float;
+mod quantized;
+
+use crate::activations::{Activations, Precision};
+use crate::format::Format;
+use crate::isa::{Cpu, Kernel, Lanes, Simd};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A matrix of weights in the bytes of a file: `rows` rows of `cols` consecutive weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix in `bytes`; `None` if a row is not whole blocks of `format`, or `bytes` is not
+    /// `rows` such rows.
+    pub fn new(format: Format, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Matrix<'a>> {
+        let row_bytes = format.row_bytes(cols)?;
+        (row_bytes.checked_mul(rows)? == bytes.len()).then_some(Matrix {
+            format,
+            rows,
+            cols,
+            row_bytes,
+            bytes,
+        })
+    }
+
+    /// The weight format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Number of rows: the length of a column of the result.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Weights per row: the length of a column of activations.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The bytes of the whole matrix.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The bytes of one row.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
+    }
+
+    /// What a product with this matrix reads its activations as.
+    pub fn precision(&self) -> Precision {
+        if self.format.is_float() {
+            Precision::Float
+        } else {
+            Precision::Int8
+        }
+    }
+}
+
+/// A job that computes `out[c, r] = sum over k of weights[r, k] * x[c, k]`.
+pub struct MatMul<'a> {
+    cpu: Cpu,
+    weights: Matrix<'a>,
+    x: &'a Activations,
+    out: *mut f32,
+    out_lifetime: PhantomData<&'a mut [f32]>,
+    chunk: usize,
+    next: AtomicUsize,
+}
+
+// SAFETY: `out` is exclusively borrowed for the lifetime of the job; threads write to it only in
+// rows that they have claimed from `next`, and no row is claimed twice.
+#[allow(unsafe_code)]
+unsafe impl Sync for MatMul<'_> {}
+
+// SAFETY: as above; nothing in it belongs to a thread.
+#[allow(unsafe_code)]
+unsafe impl Send for MatMul<'_> {}
+
+/// Bytes of weights that a thread claims at once when there is one column: enough to stream, few
+/// enough that threads finish together.
+const CHUNK_BYTES: usize = 96 << 10;
+
+/// Rows that a thread claims at once when there are many columns.
+const CHUNK_ROWS: usize = 64;
+
+/// Rows of a chunk are a multiple of this, which every instruction set's rows per vector divides.
+const ROWS_MULTIPLE: usize = 16;
+
+impl<'a> MatMul<'a> {
+    /// Will write the product to `out`, column after column of `weights.rows()` values.
+    ///
+    /// # Panics
+    ///
+    /// If the columns of `x` are not `weights.cols()` long or were not prepared in the precision of
+    /// `weights`, or `out` is not of `x.columns()` columns.
+    pub fn new(weights: Matrix<'a>, x: &'a Activations, out: &'a mut [f32]) -> MatMul<'a> {
+        assert_eq!(x.column_len(), weights.cols, "length of the activations");
+        assert_eq!(
+            out.len(),
+            x.columns() * weights.rows,
+            "length of the result"
+        );
+        let precision = weights.precision();
+        assert_eq!(
+            precision.and(x.precision()),
+            x.precision(),
+            "precision of the activations"
+        );
+        let chunk = match x.columns() {
+            1 => CHUNK_BYTES / weights.row_bytes.max(1),
+            _ => CHUNK_ROWS,
+        };
+        // A small matrix is divided among a few threads all the same.
+        let chunk = chunk
+            .min(weights.rows / 8)
+            .next_multiple_of(ROWS_MULTIPLE)
+            .max(ROWS_MULTIPLE);
+        MatMul {
+            cpu: x.cpu(),
+            weights,
+            x,
+            out: out.as_mut_ptr(),
+            out_lifetime: PhantomData,
+            chunk,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Computes chunks of rows until none is left. Any number of threads may call it at once.
+    pub fn work(&self) {
+        if self.x.columns() == 0 || self.weights.cols == 0 {
+            return;
+        }
+        loop {
+            let start = self.next.fetch_add(self.chunk, Ordering::Relaxed);
+            if start >= self.weights.rows {
+                return;
+            }
+            let rows = start..(start + self.chunk).min(self.weights.rows);
+            let chunk = Chunk { job: self, rows };
+            match self.weights.format {
+                Format::F32 => chunk.run::<crate::formats::F32>(),
+                Format::F16 => chunk.run::<crate::formats::F16>(),
+                Format::BF16 => chunk.run::<crate::formats::Bf16>(),
+                Format::Q4_0 => chunk.run::<crate::formats::q4_0::Q4_0>(),
+                Format::Q8_0 => chunk.run::<crate::formats::q8_0::Q8_0>(),
+                Format::Q4_K => chunk.run::<crate::formats::q4_k::Q4K>(),
+                Format::Q6_K => chunk.run::<crate::formats::q6_k::Q6K>(),
+                other => panic!("{other} cannot be multiplied yet"),
+            }
+        }
+    }
+}
+
+/// Rows of a product that one thread has claimed.
+struct Chunk<'j, 'a> {
+    job: &'j MatMul<'a>,
+    rows: Range<usize>,
+}
+
+impl Chunk<'_, '_> {
+    fn run<B: Weights>(self) {
+        self.job.cpu.run(ChunkOf::<B> {
+            chunk: self,
+            block: PhantomData,
+        });
+    }
+}
+
+struct ChunkOf<'j, 'a, B> {
+    chunk: Chunk<'j, 'a>,
+    block: PhantomData<B>,
+}
+
+impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        B::multiply(simd, &Rows::new(&self.chunk));
+    }
+}
+
+/// A block type that the kernels can multiply: every format's.
+pub(crate) trait Weights {
+    /// Multiplies the rows that have been claimed.
+    fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>);
+}
+
+/// Rows to multiply, all columns of activations, and where the results go: what the kernels see of
+/// a job.
+pub(crate) struct Rows<'a> {
+    weights: Matrix<'a>,
+    x: &'a Activations,
+    out: *mut f32,
+    rows: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(chunk: &Chunk<'a, 'a>) -> Rows<'a> {
+        let job = chunk.job;
+        Rows {
+            weights: job.weights,
+            x: job.x,
+            out: job.out,
+            rows: chunk.rows.clone(),
+        }
+    }
+
+    /// The first row of each panel of `count` rows, with the number of rows in it.
+    fn panels(&self, count: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let rows = self.rows.clone();
+        rows.clone()
+            .step_by(count)
+            .map(move |row| (row, count.min(rows.end - row)))
+    }
+
+    /// Reads the results of `count` rows from `row` on in `column`; lanes beyond them are 0.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn load<S: Lanes>(&self, simd: S, (row, count): (usize, usize), column: usize) -> S::Float {
+        debug_assert!(self.rows.contains(&row) && row + count <= self.rows.end);
+        // SAFETY: the rows are among those claimed by this thread, so the results are in bounds of
+        // `out`, were initialized by its owner, and nobody else touches them.
+        unsafe {
+            let from = self.out.add(column * self.weights.rows + row);
+            if count == S::ROWS {
+                return simd.load_float(from);
+            }
+            let mut lanes = [0.0; ROWS_MULTIPLE];
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            simd.load_float(lanes.as_ptr())
+        }
+    }
+
+    /// Writes the results of `count` rows from `row` on in `column`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn store<S: Lanes>(
+        &self,
+        simd: S,
+        (row, count): (usize, usize),
+        column: usize,
+        results: S::Float,
+    ) {
+        debug_assert!(self.rows.contains(&row) && row + count <= self.rows.end);
+        // SAFETY: as in `load`.
+        unsafe {
+            let to = self.out.add(column * self.weights.rows + row);
+            if count == S::ROWS {
+                return simd.store_float(to, results);
+            }
+            let mut lanes = [0.0; ROWS_MULTIPLE];
+            simd.store_float(lanes.as_mut_ptr(), results);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! How a quantized format gives up its weights to the matrix kernels: the traits that every format
+//! implements once, in the vocabulary of [`Lanes`].
+//!
+//! A matrix kernel reads one block of each of `ROWS` rows at once ([`BlockRows`]). The format takes
+//! them apart into vectors of int8 codes (four consecutive codes of a row in a lane) with scales,
+//! and minimums if it has any, and hands these to a [`Sink`] in ascending order of the weights. One
+//! sink multiplies them at once with a single column of activations; another stores them as a tile
+//! that is then multiplied with many columns.
+//!
+//! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights or
+//! per block of 256.
+
+use crate::formats::Block;
+
+use crate::isa::{CodeRange, Lanes};
+use std::marker::PhantomData;
+
+/// Weights per scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// A legacy block, or a sub-block of most K-quants.
+    Of32,
+    /// A sub-block of Q2_K, Q3_K, Q6_K and some codebook formats.
+    Of16,
+    /// The whole block: the ternary formats.
+    Of256,
+}
+
+/// How a format writes minimums.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mins {
+    /// It has none.
+    None,
+    /// A float for each group of 32.
+    Float32,
+    /// A small integer for each group of 32, with a common float factor.
+    Integer32,
+    /// A small integer for each group of 16, with a common float factor.
+    Integer16,
+}
+
+/// The layout of codes, scales and minimums that a format unpacks to. Formats that share one share
+/// the kernels that multiply it.
+pub(crate) trait Layout: CodeRange {
+    /// Weights per scale.
+    const GROUP: Group;
+
+    /// How minimums are given.
+    const MINS: Mins;
+
+    /// What codes have been raised by. Signed codes have none.
+    const OFFSET: i32;
+}
+
+/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums.
+macro_rules! layouts {
+    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) enum $name {}
+
+        impl CodeRange for $name {
+            const MAX: Option<u8> = $max;
+        }
+
+        impl Layout for $name {
+            const GROUP: Group = Group::$group;
+            const MINS: Mins = Mins::$mins;
+            const OFFSET: i32 = $offset;
+        }
+    )*};
+}
+
+layouts! {
+    /// Signed bytes with a scale for every 32: Q8_0, IQ4_NL, IQ4_XS, MXFP4, IQ2_XXS, IQ3_XXS,
+    /// IQ3_S, IQ1_S.
+    Signed32: None, 0, Of32, None;
+    /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S, IQ1_M.
+    Signed16: None, 0, Of16, None;
+    /// Nibbles raised by 8: Q4_0.
+    Nibble32: Some(15), 8, Of32, None;
+    /// Nibbles with a float minimum: Q4_1.
+    NibbleMin32: Some(15), 0, Of32, Float32;
+    /// Nibbles with an integer minimum: Q4_K.
+    NibbleIntegerMin32: Some(15), 0, Of32, Integer32;
+    /// Five bits raised by 16: Q5_0.
+    Five32: Some(31), 16, Of32, None;
+    /// Five bits with a float minimum: Q5_1.
+    FiveMin32: Some(31), 0, Of32, Float32;
+    /// Five bits with an integer minimum: Q5_K.
+    FiveIntegerMin32: Some(31), 0, Of32, Integer32;
+    /// Two bits with an integer minimum for every 16: Q2_K.
+    TwoIntegerMin16: Some(3), 0, Of16, Integer16;
+    /// Three bits raised by 4, a scale for every 16: Q3_K.
+    Three16: Some(7), 4, Of16, None;
+    /// Six bits raised by 32, a scale for every 16: Q6_K.
+    Six16: Some(63), 32, Of16, None;
+    /// 0, 1 and 2 for −1, 0 and 1 with one scale: TQ1_0, TQ2_0.
+    Ternary256: Some(2), 1, Of256, None;
+}
+
+/// A quantized format that the matrix kernels can multiply.
+///
+/// The implementing type is the format's block, of 32 or 256 weights.
+pub(crate) trait Unpack: Block + 'static {
+    /// What it unpacks to.
+    type Layout: Layout;
+
+    /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
+    /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
+    /// minimums and the scale of a whole block after the last group.
+    ///
+    /// Implementations are `#[inline(always)]`.
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);
+}
+
+/// What takes unpacked weights. Groups are numbered from 0 within the block of the format.
+///
+/// Implementations are `#[inline(always)]`.
+pub(crate) trait Sink<S: Lanes> {
+    /// 32 codes with their scale.
+    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+
+    /// 32 codes with the scales of the first and of the last 16; `group` counts in 32s.
+    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
+    /// 32 codes whose scale is that of the block, given with [`Sink::scale`].
+    fn group256(&mut self, group: usize, codes: [S::Int; 8]);
+
+    /// The scale of the block.
+    fn scale(&mut self, scale: S::Float);
+
+    /// The minimum of a group of 32: added to each of its weights.
+    fn minimum32(&mut self, group: usize, minimum: S::Float);
+
+    /// Minimums of the eight groups of 32: `factor * m` is added to each weight. Word `j` holds the
+    /// signed 16-bit integers of groups `2 j` (low half) and `2 j + 1`.
+    fn minimums32(&mut self, pairs: [S::Int; 4], factor: S::Float);
+
+    /// Minimums of the sixteen groups of 16, likewise.
+    fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float);
+}
+
+/// One block of each of `ROWS` rows of a matrix, in the file's bytes.
+pub(crate) struct BlockRows<'a, B> {
+    base: *const u8,
+    stride: usize,
+    bytes: PhantomData<&'a B>,
+}
+
+impl<'a, B> Clone for BlockRows<'a, B> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<'a, B> Copy for BlockRows<'a, B> {}
+
+#[allow(unsafe_code)]
+impl<'a, B> BlockRows<'a, B> {
+    /// The blocks at `base`, `base + stride`, ….
+    ///
+    /// # Safety
+    ///
+    /// For every row `r` below the `ROWS` of the instruction set that they are read with,
+    /// `size_of::<B>()` bytes are readable at `base + r * stride` for the lifetime `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn new(base: *const u8, stride: usize) -> Self {
+        BlockRows {
+            base,
+            stride,
+            bytes: PhantomData,
+        }
+    }
+
+    /// Sixteen bytes of each block, from byte `offset`: vector `j` holds bytes
+    /// `offset + 4 j .. offset + 4 j + 4`.
+    #[inline(always)]
+    pub(crate) fn words4<S: Lanes>(self, simd: S, offset: usize) -> [S::Int; 4] {
+        assert!(offset + 16 <= size_of::<B>());
+        // SAFETY: the bytes are inside the blocks that `new` was promised.
+        unsafe { simd.gather16(self.base.add(offset), self.stride) }
+    }
+
+    /// 32 bytes of each block, from byte `offset`.
+    #[inline(always)]
+    pub(crate) fn words8<S: Lanes>(self, simd: S, offset: usize) -> [S::Int; 8] {
+        let [a, b, c, d] = self.words4(simd, offset);
+        let [e, f, g, h] = self.words4(simd, offset + 16);
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// Four bytes of each block, from byte `offset`.
+    #[inline(always)]
+    pub(crate) fn word<S: Lanes>(self, simd: S, offset: usize) -> S::Int {
+        assert!(offset + 4 <= size_of::<B>());
+        // SAFETY: the bytes are inside the blocks that `new` was promised.
+        unsafe { simd.gather4(self.base.add(offset), self.stride) }
+    }
+
+    /// Two bytes of each block, zero-extended, from byte `offset`.
+    #[inline(always)]
+    pub(crate) fn half<S: Lanes>(self, simd: S, offset: usize) -> S::Int {
+        assert!(offset + 2 <= size_of::<B>());
+        // SAFETY: the bytes are inside the blocks that `new` was promised.
+        unsafe { simd.gather2(self.base.add(offset), self.stride) }
+    }
+
+    /// One byte of each block, zero-extended, at byte `offset`.
+    #[inline(always)]
+    pub(crate) fn byte<S: Lanes>(self, simd: S, offset: usize) -> S::Int {
+        assert!(offset < size_of::<B>());
+        // SAFETY: the byte is inside the blocks that `new` was promised.
+        unsafe { simd.gather1(self.base.add(offset), self.stride) }
+    }
+}
+
+/// The 32 nibbles of sixteen bytes: first the low ones of all bytes, then the high ones.
+#[inline(always)]
+pub(crate) fn nibbles<S: Lanes>(simd: S, bytes: [S::Int; 4]) -> [S::Int; 8] {
+    let mask = simd.splat_int(0x0f0f_0f0f);
+    let low = bytes.map(|bytes| simd.and(bytes, mask));
+    let high = bytes.map(|bytes| simd.and(simd.shift_right::<4>(bytes), mask));
+    [
+        low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3],
+    ]
+}
+
+/// The 64 nibbles of 32 bytes: the low ones of all bytes, and the high ones.
+#[inline(always)]
+pub(crate) fn nibble_groups<S: Lanes>(simd: S, bytes: [S::Int; 8]) -> [[S::Int; 8]; 2] {
+    let mask = simd.splat_int(0x0f0f_0f0f);
+    [
+        bytes.map(|bytes| simd.and(bytes, mask)),
+        bytes.map(|bytes| simd.and(simd.shift_right::<4>(bytes), mask)),
+    ]
+}
+
+/// The four bytes of each lane, unsigned.
+#[inline(always)]
+pub(crate) fn bytes<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 4] {
+    let mask = simd.splat_int(0xff);
+    [
+        simd.and(word, mask),
+        simd.and(simd.shift_right::<8>(word), mask),
+        simd.and(simd.shift_right::<16>(word), mask),
+        simd.shift_right::<24>(word),
+    ]
+}
+
+/// The four bytes of each lane, signed.
+#[inline(always)]
+pub(crate) fn signed_bytes<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 4] {
+    // Raised by 128 they are unsigned; taking 128 away again extends the sign.
+    let raised = simd.xor(word, simd.splat_int(0x8080_8080_u32 as i32));
+    bytes(simd, raised).map(|byte| simd.subtract_int(byte, simd.splat_int(128)))
+}
+
+/// The four unsigned bytes of each lane as pairs of 16-bit integers: the first two bytes, and the
+/// last two.
+#[inline(always)]
+pub(crate) fn byte_pairs<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 2] {
+    let (low, high) = (simd.splat_int(0xff), simd.splat_int(0x00ff_0000));
+    let first = simd.and(simd.shift_left::<8>(word), high);
+    let last = simd.and(simd.shift_right::<8>(word), high);
+    [
+        simd.or(simd.and(word, low), first),
+        simd.or(simd.and(simd.shift_right::<16>(word), low), last),
+    ]
+}

@@ -1,0 +1,241 @@
+//! Matrix products: every format × every instruction set of this CPU × shapes × column counts has
+//! the bits of the scalar reference, and is as near to exact arithmetic as the rounding of the
+//! activations allows.
+
+use yareta_kernels::{Activations, Cpu, Format, Isa, MatMul, Matrix, Prepare};
+
+/// A seeded generator of pseudo-random numbers (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in −1 .. 1.
+    fn float(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Random blocks whose weights are finite and of everyday size.
+fn blocks(format: Format, count: usize, random: &mut Random) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count * format.block_bytes());
+    let mut block = vec![0; format.block_bytes()];
+    let mut weights = vec![0.0; format.block_len()];
+    while bytes.len() < count * format.block_bytes() {
+        if format.is_float() {
+            // A short mantissa is exact in every float format.
+            let value = (random.float() * 64.0).round() / 64.0;
+            match format {
+                Format::F32 => block.copy_from_slice(&value.to_le_bytes()),
+                Format::F16 => block.copy_from_slice(&half::f16::from_f32(value).to_le_bytes()),
+                _ => block.copy_from_slice(&half::bf16::from_f32(value).to_le_bytes()),
+            }
+        } else {
+            block.fill_with(|| random.bits() as u8);
+        }
+        format.decode(&block, &mut weights);
+        let largest =
+            weights.iter().fold(
+                0.0f32,
+                |a, w| if w.is_nan() { w.abs() } else { a.max(w.abs()) },
+            );
+        if format.is_float() || (largest > 1e-2 && largest < 1e2) {
+            bytes.extend_from_slice(&block);
+        }
+    }
+    bytes
+}
+
+/// Columns of very different sizes, with an outlier in each and one column of zeros.
+fn columns(count: usize, len: usize, random: &mut Random) -> Vec<f32> {
+    let mut x: Vec<f32> = (0..count * len).map(|_| random.float()).collect();
+    for (c, column) in x.chunks_exact_mut(len).enumerate() {
+        column[c % len] *= 8.0;
+        column.iter_mut().for_each(|x| {
+            *x *= if c == 2 {
+                0.0
+            } else {
+                1.5f32.powi(c as i32 % 9)
+            }
+        });
+    }
+    x
+}
+
+fn product(cpu: Cpu, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
+    let count = x.len() / weights.cols();
+    let mut activations = Activations::with_capacity(cpu, count, weights.cols());
+    Prepare::new(x, weights.cols(), weights.precision(), &mut activations).work();
+    let mut out = vec![f32::NAN; count * weights.rows()];
+    MatMul::new(weights, &activations, &mut out).work();
+    out
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The largest distance from the exact result that rounding the activations can cause: half a step
+/// of the activation scale for each weight (quantized formats), and one rounding of the sum for
+/// each term.
+fn budget(format: Format, weights: &[f32], x: &[f32]) -> f64 {
+    let mut budget = 0.0;
+    for (weights, x) in weights.chunks(256).zip(x.chunks(256)) {
+        let largest = x.iter().fold(0.0f64, |a, &x| a.max(f64::from(x).abs()));
+        let step = if format.is_float() {
+            0.0
+        } else {
+            largest / 127.0
+        };
+        for (&w, &x) in weights.iter().zip(x) {
+            let (w, x) = (f64::from(w).abs(), f64::from(x).abs());
+            // A minimum and a scale are each subtracted from something up to twice the largest
+            // weight, so terms are larger than weights: 8 covers formats with minimums.
+            budget += w * step * 0.5001 + 8.0 * w * x * f64::from(f32::EPSILON) * 64.0;
+        }
+        let sum: f64 = x.iter().map(|&x| f64::from(x).abs()).sum();
+        let widest = weights
+            .iter()
+            .fold(0.0f64, |a, &w| a.max(f64::from(w).abs()));
+        budget += widest * sum * f64::from(f32::EPSILON) * 8.0;
+    }
+    budget
+}
+
+#[test]
+fn every_format_agrees_on_every_instruction_set() {
+    let mut random = Random(7);
+    let scalar = Cpu::with(Isa::Scalar).expect("scalar is always there");
+    for format in Format::ALL
+        .into_iter()
+        .filter(|f| ["F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K", "Q6_K"].contains(&f.name()))
+    {
+        let lengths: &[usize] = match format.block_len() {
+            1 => &[1, 7, 172, 256, 300],
+            32 => &[32, 288, 1056],
+            _ => &[256, 1280],
+        };
+        for &len in lengths {
+            for rows in [1, 5, 16, 35] {
+                let blocks = blocks(format, rows * len / format.block_len(), &mut random);
+                let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");
+                for count in [1, 2, 3, 8, 9, 19] {
+                    let x = columns(count, len, &mut random);
+                    let expected = product(scalar, matrix, &x);
+                    for cpu in Cpu::all() {
+                        let found = product(cpu, matrix, &x);
+                        let isa = cpu.isa();
+                        assert_eq!(
+                            bits(&found),
+                            bits(&expected),
+                            "{format} {rows} × {len}, {count} columns, {isa}"
+                        );
+                    }
+                    check_distance(matrix, &x, &expected);
+                }
+            }
+        }
+    }
+}
+
+/// Checks results against exact arithmetic on the decoded weights.
+fn check_distance(matrix: Matrix<'_>, x: &[f32], found: &[f32]) {
+    let mut weights = vec![0.0; matrix.cols()];
+    for r in 0..matrix.rows() {
+        matrix.format().decode(matrix.row(r), &mut weights);
+        for (c, x) in x.chunks_exact(matrix.cols()).enumerate() {
+            let exact: f64 = weights
+                .iter()
+                .zip(x)
+                .map(|(&w, &x)| f64::from(w) * f64::from(x))
+                .sum();
+            let distance = (f64::from(found[c * matrix.rows() + r]) - exact).abs();
+            let budget = budget(matrix.format(), &weights, x);
+            assert!(
+                distance <= budget,
+                "{} row {r} column {c}: {distance} from {exact}, budget {budget}",
+                matrix.format()
+            );
+        }
+    }
+}
+
+#[test]
+fn columns_do_not_depend_on_their_neighbours() {
+    let mut random = Random(11);
+    for format in Format::ALL
+        .into_iter()
+        .filter(|f| ["F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K", "Q6_K"].contains(&f.name()))
+    {
+        let len = 1024;
+        let blocks = blocks(format, 40 * len / format.block_len(), &mut random);
+        let matrix = Matrix::new(format, 40, len, &blocks).expect("whole blocks");
+        let x = columns(21, len, &mut random);
+        for cpu in Cpu::all() {
+            let together = product(cpu, matrix, &x);
+            for (c, x) in x.chunks_exact(len).enumerate() {
+                let alone = product(cpu, matrix, x);
+                let isa = cpu.isa();
+                assert_eq!(
+                    bits(&together[c * 40..][..40]),
+                    bits(&alone),
+                    "{format}, column {c}, {isa}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut random = Random(13);
+    let (rows, len, count) = (1000, 512, 5);
+    let blocks = blocks(Format::Q4_K, rows * len / 256, &mut random);
+    let matrix = Matrix::new(Format::Q4_K, rows, len, &blocks).expect("whole blocks");
+    for count in [1, count] {
+        let x = columns(count, len, &mut random);
+        let expected = product(Cpu::detect(), matrix, &x);
+        for threads in [2, 3, 7] {
+            let mut activations = Activations::with_capacity(Cpu::detect(), count, len);
+            let prepare = Prepare::new(&x, len, matrix.precision(), &mut activations);
+            std::thread::scope(|scope| {
+                (0..threads).for_each(|_| drop(scope.spawn(|| prepare.work())));
+            });
+            drop(prepare);
+            let mut out = vec![f32::NAN; count * rows];
+            let job = MatMul::new(matrix, &activations, &mut out);
+            std::thread::scope(|scope| {
+                (0..threads).for_each(|_| drop(scope.spawn(|| job.work())));
+            });
+            drop(job);
+            assert_eq!(
+                bits(&out),
+                bits(&expected),
+                "{threads} threads, {count} columns"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let blocks = vec![0x11; Format::Q8_0.block_bytes() * 8];
+    let matrix = Matrix::new(Format::Q8_0, 1, 256, &blocks).expect("whole blocks");
+    for poison in [f32::NAN, f32::INFINITY] {
+        let mut x = vec![1.0; 256];
+        x[100] = poison;
+        for cpu in Cpu::all() {
+            assert!(
+                !product(cpu, matrix, &x)[0].is_finite(),
+                "{poison} on {}",
+                cpu.isa()
+            );
+        }
+    }
+}
