@@ -196,16 +196,13 @@ impl Metadata {
         required(key, self.strings(key)?)
     }
 
-    /// Reads `count` keys with their values.
+    /// Reads the number of keys and the keys with their values.
     ///
     /// # Errors
     /// [`Error::Malformed`].
-    pub(crate) fn read<'a>(
-        bytes: &'a Bytes,
-        cursor: &mut Cursor<'a>,
-        count: u64,
-    ) -> Result<Metadata> {
+    pub(crate) fn read<'a>(bytes: &'a Bytes, cursor: &mut Cursor<'a>) -> Result<Metadata> {
         let at = cursor.position();
+        let count = cursor.length()?;
         if count > MOST_KEYS {
             let what = format_args!("{count} metadata keys, more than {MOST_KEYS}");
             return Err(cursor.malformed(at, what));

@@ -112,8 +112,7 @@ impl Part {
             let what = format_args!("{tensor_count} tensors, more than {MOST_TENSORS}");
             return Err(cursor.malformed(at, what));
         }
-        let key_count = cursor.length()?;
-        let metadata = Metadata::read(&bytes, &mut cursor, key_count)?;
+        let metadata = Metadata::read(&bytes, &mut cursor)?;
         let alignment = read_alignment(&metadata)?;
         let entries = read_entries(&mut cursor, at, tensor_count, alignment)?;
         let tensors = place(&bytes, cursor.position(), alignment, entries, number)?;
