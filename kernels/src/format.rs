@@ -122,6 +122,33 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Writes to `out` blocks that mean about `weights`: decoded, they are near to them.
+    ///
+    /// Where `importance` is given, errors of a weight count as many times as its importance says;
+    /// the mean square of the activations that a weight is multiplied with is a good one. Numbers
+    /// that a block cannot hold become the nearest that it can; what is not a number becomes 0,
+    /// except in float formats, and importances that are negative or not numbers count as 0.
+    ///
+    /// The bytes depend on the arguments alone, not on the machine.
+    ///
+    /// # Panics
+    ///
+    /// If `out` is not [`Format::row_bytes`] of `weights.len()` long, or `importance` is not as
+    /// long as `weights`.
+    pub fn encode(self, weights: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        assert_eq!(Some(out.len()), self.row_bytes(weights.len()), "{self}");
+        if let Some(importance) = importance {
+            assert_eq!(importance.len(), weights.len());
+        }
+        self.run(Encode {
+            weights,
+            importance,
+            out,
+        });
+    }
+}
+
 impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
@@ -150,6 +177,65 @@ impl BlockTask for Decode<'_> {
         {
             block.decode(out);
         }
+    }
+}
+
+struct Encode<'a> {
+    weights: &'a [f32],
+    importance: Option<&'a [f32]>,
+    out: &'a mut [u8],
+}
+
+impl BlockTask for Encode<'_> {
+    type Output = ();
+
+    fn run<B: Block>(self) {
+        let (mut weights, mut importance) = ([0.0; formats::SUPER], [1.0; formats::SUPER]);
+        let (weights, importance) = (&mut weights[..B::WEIGHTS], &mut importance[..B::WEIGHTS]);
+        let blocks = self.out.chunks_exact_mut(size_of::<B>());
+        for (i, out) in blocks.enumerate() {
+            let range = i * B::WEIGHTS..(i + 1) * B::WEIGHTS;
+            weights.copy_from_slice(&self.weights[range.clone()]);
+            if B::WEIGHTS > 1 {
+                clean_weights(weights, B::LIMIT);
+                if let Some(given) = self.importance {
+                    clean_importance(&given[range], importance);
+                }
+            }
+            out.copy_from_slice(B::encode(weights, importance).as_bytes());
+        }
+    }
+}
+
+/// Makes weights finite and at most `limit` in magnitude.
+fn clean_weights(weights: &mut [f32], limit: f32) {
+    for x in weights {
+        *x = if x.is_nan() {
+            0.0
+        } else {
+            x.clamp(-limit, limit)
+        };
+    }
+}
+
+/// Writes importances from 1e-5 to 1 in the proportions of `given` to `out`. The floor keeps a
+/// weight without importance from making a sum zero.
+fn clean_importance(given: &[f32], out: &mut [f32]) {
+    // What is not a number is not above 0 either.
+    let clean = |importance: f32| {
+        if importance > 0.0 {
+            importance.min(1e30)
+        } else {
+            0.0
+        }
+    };
+    let most = given.iter().copied().map(clean).fold(0.0, f32::max);
+    for (out, &given) in out.iter_mut().zip(given) {
+        *out = if most > 0.0 {
+            (clean(given) / most).max(1e-5)
+        } else {
+            1.0
+        };
     }
 }
 

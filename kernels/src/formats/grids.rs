@@ -20,12 +20,15 @@ pub(crate) static IQ2_S: Grid<1024, 8> = expand(&IQ2_S_POINTS, &IQ2_LEVELS);
 /// IQ3_XXS.
 pub(crate) static IQ3_XXS: Grid<256, 4> = expand(&IQ3_XXS_POINTS, &IQ3_XXS_LEVELS);
 /// IQ3_S.
-pub(crate) static IQ3_S: Grid<512, 4> = expand(&IQ3_S_POINTS, &[1, 3, 5, 7, 9, 11, 13, 15]);
+pub(crate) static IQ3_S: Grid<512, 4> = expand(&IQ3_S_POINTS, &IQ3_S_LEVELS);
 
 /// Magnitudes of a weight in IQ2_XXS, IQ2_XS and IQ2_S: about 8 times 1, 3 and 5.
 pub(crate) const IQ2_LEVELS: [i8; 3] = [8, 25, 43];
 /// Magnitudes of a weight in IQ3_XXS: about 4 times 1, 3, 5, … 15.
 pub(crate) const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
+
+/// Magnitudes of a weight in IQ3_S.
+pub(crate) const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
 
 /// The signs of eight weights from seven bits: the eighth makes the number of minus signs even.
 pub(crate) const fn even_signs(seven: u8) -> u8 {

@@ -6,6 +6,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::iq1_s::SHIFT;
+use super::search::shifted;
 use super::{Block, Half, SUPER, block_size, grids};
 
 /// 56 bytes, 1.75 bits per weight.
@@ -46,6 +47,25 @@ impl Block for Iq1M {
             for (out, &weight) in out.iter_mut().zip(&grids::IQ1[index]) {
                 *out = scale * (f32::from(weight) + shift);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let found = shifted::encode::<16, 1>(weights, importance);
+        let scale = found.scale.to_bits();
+        let nibble = |p: usize| {
+            let minus = if found.minus[p] { 8 } else { 0 };
+            (found.points[p] >> 8) as u8 | minus
+        };
+        Iq1M {
+            points_low: found.points.map(|point| point as u8),
+            points_high: std::array::from_fn(|i| nibble(2 * i) | nibble(2 * i + 1) << 4),
+            groups: std::array::from_fn(|i| {
+                let steps = (0..4).fold(0, |bits, k| {
+                    bits | (found.steps[4 * i + k] as u16) << (3 * k)
+                });
+                ((scale >> (4 * i) & 15) << 12 | steps).into()
+            }),
         }
     }
 }

@@ -5,6 +5,7 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::search::shifted;
 use super::{Block, Half, SUPER, block_size, grids};
 
 /// What a group's shift adds to its weights or takes from them.
@@ -38,6 +39,19 @@ impl Block for Iq1S {
             for (out, &weight) in out.iter_mut().zip(point) {
                 *out = scale * (f32::from(weight) + shift);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let found = shifted::encode::<8, 4>(weights, importance);
+        Iq1S {
+            scale: found.scale,
+            points_low: found.points.map(|point| point as u8),
+            groups: std::array::from_fn(|g| {
+                let high = (0..4).fold(0, |bits, k| bits | found.points[4 * g + k] >> 8 << (3 * k));
+                let minus = if found.minus[4 * g] { 0x8000 } else { 0 };
+                (minus | (found.steps[g] as u16) << 12 | high).into()
+            }),
         }
     }
 }

@@ -5,7 +5,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::grids::{self, signed};
-use super::{Block, Half, SUPER, block_size};
+use super::search::codebook::PointFormat;
+use super::search::signs::{self, Split};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 82 bytes, 2.5625 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -33,6 +35,10 @@ impl Iq2S {
     }
 }
 
+/// How blocks are found.
+static SEARCH: PointFormat<1024, 8, 3, 81> =
+    PointFormat::new(&grids::IQ2_S, &grids::IQ2_LEVELS, 0.25, (0.6, 1.3));
+
 impl Block for Iq2S {
     const WEIGHTS: usize = SUPER;
 
@@ -41,6 +47,22 @@ impl Block for Iq2S {
             let group = self.groups[p / 4] >> (4 * (p / 2 % 2)) & 15;
             let scale = self.scale.to_f32() * (0.5 + f32::from(group)) * 0.25;
             signed(scale, &grids::IQ2_S[self.point(p)], self.signs[p], out);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let Split { magnitudes, signs } = signs::free(weights);
+        let found = SEARCH.encode::<16, 32>(&magnitudes, importance);
+        Iq2S {
+            scale: found.scale,
+            points_low: found.points.map(|point| point as u8),
+            signs,
+            points_high: std::array::from_fn(|i| {
+                (0..4).fold(0, |byte, k| {
+                    byte | ((found.points[4 * i + k] >> 8) as u8) << (2 * k)
+                })
+            }),
+            groups: pack::neighbours(&found.steps),
         }
     }
 }

@@ -6,7 +6,9 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::grids::{self, even_signs, signed};
-use super::{Block, Half, SUPER, block_size};
+use super::search::codebook::PointFormat;
+use super::search::signs::{self, Split};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 74 bytes, 2.3125 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -23,6 +25,10 @@ pub(crate) struct Iq2Xs {
 
 block_size!(Iq2Xs, 74);
 
+/// How blocks are found.
+static SEARCH: PointFormat<512, 8, 3, 81> =
+    PointFormat::new(&grids::IQ2_XS, &grids::IQ2_LEVELS, 0.25, (0.6, 1.3));
+
 impl Block for Iq2Xs {
     const WEIGHTS: usize = SUPER;
 
@@ -33,6 +39,18 @@ impl Block for Iq2Xs {
             let point = point.get();
             let weights = &grids::IQ2_XS[usize::from(point & 511)];
             signed(scale, weights, even_signs((point >> 9) as u8), out);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let Split { magnitudes, signs } = signs::even(weights, importance);
+        let found = SEARCH.encode::<16, 32>(&magnitudes, importance);
+        Iq2Xs {
+            scale: found.scale,
+            points: std::array::from_fn(|p| {
+                (found.points[p] | u16::from(signs[p] & 0x7f) << 9).into()
+            }),
+            groups: pack::neighbours(&found.steps),
         }
     }
 }

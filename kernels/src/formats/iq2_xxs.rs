@@ -6,6 +6,8 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::grids::{self, even_signs, signed};
+use super::search::codebook::PointFormat;
+use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size};
 
 /// 66 bytes, 2.0625 bits per weight.
@@ -31,6 +33,10 @@ pub(crate) struct Group {
 
 block_size!(Iq2Xxs, 66);
 
+/// How blocks are found.
+static SEARCH: PointFormat<256, 8, 3, 81> =
+    PointFormat::new(&grids::IQ2_XXS, &grids::IQ2_LEVELS, 0.25, (0.6, 1.3));
+
 impl Block for Iq2Xxs {
     const WEIGHTS: usize = SUPER;
 
@@ -42,6 +48,18 @@ impl Block for Iq2Xxs {
                 let point = &grids::IQ2_XXS[usize::from(group.points[p])];
                 signed(scale, point, even_signs((word >> (7 * p)) as u8), out);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let Split { magnitudes, signs } = signs::even(weights, importance);
+        let found = SEARCH.encode::<8, 32>(&magnitudes, importance);
+        Iq2Xxs {
+            scale: found.scale,
+            groups: std::array::from_fn(|g| Group {
+                points: std::array::from_fn(|p| found.points[4 * g + p] as u8),
+                signs_and_scale: signs::word(&signs[4 * g..], found.steps[g]).into(),
+            }),
         }
     }
 }

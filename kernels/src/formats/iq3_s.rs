@@ -5,7 +5,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::grids::{self, signed};
-use super::{Block, Half, SUPER, block_size};
+use super::search::codebook::PointFormat;
+use super::search::signs::{self, Split};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 110 bytes, 3.4375 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -33,6 +35,10 @@ impl Iq3S {
     }
 }
 
+/// How blocks are found.
+static SEARCH: PointFormat<512, 4, 8, 64> =
+    PointFormat::new(&grids::IQ3_S, &grids::IQ3_S_LEVELS, 2.0, (0.7, 1.2));
+
 impl Block for Iq3S {
     const WEIGHTS: usize = SUPER;
 
@@ -42,6 +48,22 @@ impl Block for Iq3S {
             let scale = self.scale.to_f32() * f32::from(1 + 2 * group);
             let signs = self.signs[p / 2] >> (4 * (p % 2));
             signed(scale, &grids::IQ3_S[self.point(p)], signs, out);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let Split { magnitudes, signs } = signs::free(weights);
+        let found = SEARCH.encode::<8, 64>(&magnitudes, importance);
+        Iq3S {
+            scale: found.scale,
+            points_low: found.points.map(|point| point as u8),
+            points_high: std::array::from_fn(|i| {
+                (0..8).fold(0, |byte, k| {
+                    byte | ((found.points[8 * i + k] >> 8) as u8) << k
+                })
+            }),
+            signs,
+            groups: pack::neighbours(&found.steps),
         }
     }
 }

@@ -6,6 +6,8 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::grids::{self, even_signs, signed};
+use super::search::codebook::PointFormat;
+use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size};
 
 /// 98 bytes, 3.0625 bits per weight.
@@ -23,6 +25,10 @@ pub(crate) struct Iq3Xxs {
 
 block_size!(Iq3Xxs, 98);
 
+/// How blocks are found.
+static SEARCH: PointFormat<256, 4, 8, 64> =
+    PointFormat::new(&grids::IQ3_XXS, &grids::IQ3_XXS_LEVELS, 0.5, (0.7, 1.2));
+
 impl Block for Iq3Xxs {
     const WEIGHTS: usize = SUPER;
 
@@ -35,6 +41,18 @@ impl Block for Iq3Xxs {
             let point = |p: usize| &grids::IQ3_XXS[usize::from(self.points[p])];
             signed(scale, point(2 * pair), signs, first);
             signed(scale, point(2 * pair + 1), signs >> 4, second);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let Split { magnitudes, signs } = signs::even(weights, importance);
+        let found = SEARCH.encode::<8, 64>(&magnitudes, importance);
+        Iq3Xxs {
+            scale: found.scale,
+            points: found.points.map(|point| point as u8),
+            signs_and_scales: std::array::from_fn(|g| {
+                signs::word(&signs[4 * g..], found.steps[g]).into()
+            }),
         }
     }
 }

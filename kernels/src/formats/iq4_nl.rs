@@ -3,7 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, block_size};
+use super::search::levels::{self, Levels};
+use super::{Block, Half, block_size, pack};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -12,6 +13,33 @@ const WEIGHTS: usize = 32;
 pub(crate) const LEVELS: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
+
+/// [`LEVELS`] for the searches.
+pub(crate) struct Uneven;
+
+impl Levels for Uneven {
+    const LARGEST: f32 = 127.0;
+
+    #[inline(always)]
+    fn nearest(v: f32) -> f32 {
+        // Each middle between two levels that lies below `v` adds their distance.
+        let mut level = f32::from(LEVELS[0]);
+        for pair in LEVELS.windows(2) {
+            let (below, above) = (f32::from(pair[0]), f32::from(pair[1]));
+            level += if v > 0.5 * (below + above) {
+                above - below
+            } else {
+                0.0
+            };
+        }
+        level
+    }
+}
+
+/// The code of a level.
+pub(crate) fn code(level: i8) -> u8 {
+    LEVELS.partition_point(|&other| other < level) as u8
+}
 
 /// 18 bytes, 4.5 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -33,6 +61,16 @@ impl Block for Iq4Nl {
         for (i, byte) in self.codes.iter().enumerate() {
             out[i] = scale * f32::from(LEVELS[usize::from(byte & 15)]);
             out[i + 16] = scale * f32::from(LEVELS[usize::from(byte >> 4)]);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let scale = Half::scale(levels::scale::<Uneven>(weights, importance));
+        let mut values = [0; WEIGHTS];
+        levels::quantize::<Uneven>(weights, scale.to_f32(), &mut values);
+        Iq4Nl {
+            scale,
+            codes: pack::nibbles(&values.map(code)),
         }
     }
 }

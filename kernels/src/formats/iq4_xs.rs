@@ -4,8 +4,10 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::iq4_nl::LEVELS;
-use super::{Block, Half, SUPER, block_size};
+use super::iq4_nl::{LEVELS, Uneven, code};
+use super::search::levels;
+use super::search::steps::{Chosen, Steps};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 136 bytes, 4.25 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -43,6 +45,25 @@ impl Block for Iq4Xs {
                 out[i] = scale * f32::from(LEVELS[usize::from(byte & 15)]);
                 out[i + 16] = scale * f32::from(LEVELS[usize::from(byte >> 4)]);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        const STEPS: Steps = Steps {
+            low: -32,
+            high: 31,
+            unit: 1.0,
+            shift: 0.0,
+        };
+        let chosen: Chosen<8> = levels::groups::<Uneven, 8>(&STEPS, weights, importance);
+        let codes = chosen.codes::<Uneven>(&STEPS, weights).map(code);
+        let steps = chosen.steps.map(|step| (step + 32) as u8);
+        let high = (0..8).fold(0, |bits, g| bits | u16::from(steps[g] >> 4) << (2 * g));
+        Iq4Xs {
+            scale: chosen.scale,
+            groups_high: high.into(),
+            groups_low: std::array::from_fn(|i| steps[2 * i] & 15 | (steps[2 * i + 1] & 15) << 4),
+            codes: pack::nibble_runs::<16>(&codes),
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod iq3_xxs;
 pub(crate) mod iq4_nl;
 pub(crate) mod iq4_xs;
 pub(crate) mod mxfp4;
+mod pack;
 pub(crate) mod q2_k;
 pub(crate) mod q3_k;
 pub(crate) mod q4_0;
@@ -29,6 +30,8 @@ pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 pub(crate) mod q8_k;
 pub(crate) mod scales;
+mod search;
+mod ternary;
 pub(crate) mod tq1_0;
 pub(crate) mod tq2_0;
 
@@ -48,8 +51,18 @@ pub(crate) trait Block:
     /// Weights in a block.
     const WEIGHTS: usize;
 
+    /// The largest magnitude that is encoded as it is; larger ones are encoded as this one. No
+    /// block with a scale of 16 bits reaches it, and the squares that searches need stay finite.
+    const LIMIT: f32 = 1e9;
+
     /// Writes the block's weights to `out`, which holds [`Block::WEIGHTS`] floats.
     fn decode(&self, out: &mut [f32]);
+
+    /// A block that means about `weights`; errors count as much as `importance` says.
+    ///
+    /// There are [`Block::WEIGHTS`] of both. Unless a block is one float, weights are finite and
+    /// at most [`Block::LIMIT`] in magnitude, and importances are from 1e-5 to 1.
+    fn encode(weights: &[f32], importance: &[f32]) -> Self;
 }
 
 /// States the size of a block in bytes and its number of weights, and derives what any block

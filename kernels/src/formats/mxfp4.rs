@@ -4,7 +4,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, block_size};
+use super::{Block, block_size, pack, search};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -33,6 +33,15 @@ pub(crate) fn half_scale(exponent: u8) -> f32 {
     })
 }
 
+/// The code of the level nearest to `v`.
+fn nearest(v: f64) -> u8 {
+    let magnitudes = LEVELS[..8].windows(2);
+    let code = magnitudes
+        .filter(|pair| 2.0 * v.abs() > f64::from(pair[0] + pair[1]))
+        .count() as u8;
+    if code > 0 && v < 0.0 { code + 8 } else { code }
+}
+
 impl Block for Mxfp4 {
     const WEIGHTS: usize = WEIGHTS;
 
@@ -42,5 +51,39 @@ impl Block for Mxfp4 {
             out[i] = scale * f32::from(LEVELS[usize::from(byte & 15)]);
             out[i + 16] = scale * f32::from(LEVELS[usize::from(byte >> 4)]);
         }
+    }
+
+    const LIMIT: f32 = 3e38;
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let largest = search::extreme(weights).abs();
+        // With this exponent the largest weight is at least 4 and below 8 scales; the largest
+        // level is 6, so one more may be better, and with importances one less.
+        let exponent = (largest.to_bits() >> 23).saturating_sub(2);
+        let mut best = (
+            f64::INFINITY,
+            Mxfp4 {
+                exponent: 0,
+                codes: [0; WEIGHTS / 2],
+            },
+        );
+        for exponent in exponent.saturating_sub(1)..=exponent + 1 {
+            // The largest exponent whose weights are all finite is 252.
+            let exponent = exponent.min(252) as u8;
+            // In 64 bits neither tiny nor huge scales lose anything.
+            let scale = f64::from(half_scale(exponent));
+            let mut codes = [0; WEIGHTS];
+            let mut error = 0.0;
+            for (code, (&x, &w)) in codes.iter_mut().zip(weights.iter().zip(importance)) {
+                *code = nearest(f64::from(x) / scale);
+                let difference = f64::from(x) - scale * f64::from(LEVELS[usize::from(*code)]);
+                error += f64::from(w) * difference * difference;
+            }
+            if error < best.0 {
+                let codes = pack::nibbles(&codes);
+                best = (error, Mxfp4 { exponent, codes });
+            }
+        }
+        best.1
     }
 }

@@ -3,7 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, SUPER, block_size};
+use super::search::affine::Groups;
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 84 bytes, 2.625 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -34,6 +35,17 @@ impl Block for Q2K {
                 let code = self.codes[32 * half + start + i] >> (2 * k) & 3;
                 *out = scale * f32::from(code) - offset;
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let groups = Groups::<16>::search(weights, importance, 3.0, 15.0);
+        let codes = groups.codes(weights, 3.0);
+        Q2K {
+            groups: std::array::from_fn(|g| groups.scales[g] | groups.offsets[g] << 4),
+            codes: pack::quarters(&codes, 0),
+            scale: groups.scale,
+            offset_scale: groups.offset_scale,
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, SUPER, block_size};
+use super::search::levels::{self, Whole};
+use super::search::steps::{Chosen, Steps};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 110 bytes, 3.4375 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -43,6 +45,28 @@ impl Block for Q3K {
                 let high = self.high[start + i] >> (g / 2) & 1;
                 *out = scale * f32::from((low | high << 2) as i8 - 4);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        const STEPS: Steps = Steps {
+            low: -32,
+            high: 31,
+            unit: 1.0,
+            shift: 0.0,
+        };
+        let chosen: Chosen<16> = levels::groups::<Whole<4>, 16>(&STEPS, weights, importance);
+        let codes = chosen.codes::<Whole<4>>(&STEPS, weights);
+        let codes = codes.map(|code| (code + 4) as u8);
+        let steps = chosen.steps.map(|step| (step + 32) as u8);
+        Q3K {
+            high: pack::planes(&codes, 2),
+            low: pack::quarters(&codes, 0),
+            groups: std::array::from_fn(|i| match i {
+                0..8 => steps[i] & 15 | (steps[i + 8] & 15) << 4,
+                _ => (0..4).fold(0, |byte, k| byte | steps[4 * k + i - 8] >> 4 << (2 * k)),
+            }),
+            scale: chosen.scale,
         }
     }
 }

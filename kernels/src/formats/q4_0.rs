@@ -6,7 +6,8 @@ use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Nibble32, Sink, Unpack, nibbles};
 use std::mem::offset_of;
 
-use super::{Block, Half, block_size};
+use super::search::levels::{self, Whole};
+use super::{Block, Half, block_size, pack};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -31,6 +32,16 @@ impl Block for Q4_0 {
         for (i, byte) in self.codes.iter().enumerate() {
             out[i] = scale * f32::from((byte & 15) as i8 - 8);
             out[i + 16] = scale * f32::from((byte >> 4) as i8 - 8);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let scale = Half::scale(levels::scale::<Whole<8>>(weights, importance));
+        let mut codes = [0; WEIGHTS];
+        levels::quantize::<Whole<8>>(weights, scale.to_f32(), &mut codes);
+        Q4_0 {
+            scale,
+            codes: pack::nibbles(&codes.map(|code| (code + 8) as u8)),
         }
     }
 }

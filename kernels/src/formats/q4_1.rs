@@ -2,7 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, block_size};
+use super::search::affine::{self, Line};
+use super::{Block, Half, block_size, pack};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -29,6 +30,22 @@ impl Block for Q4_1 {
         for (i, byte) in self.codes.iter().enumerate() {
             out[i] = scale * f32::from(byte & 15) + minimum;
             out[i + 16] = scale * f32::from(byte >> 4) + minimum;
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let line = affine::line(weights, importance, 15.0, f32::MAX);
+        let (scale, minimum) = (Half::scale(line.scale), Half::from_f32(line.minimum));
+        let mut codes = [0; WEIGHTS];
+        Line {
+            scale: scale.to_f32(),
+            minimum: minimum.to_f32(),
+        }
+        .quantize(weights, 15.0, &mut codes);
+        Q4_1 {
+            scale,
+            minimum,
+            codes: pack::nibbles(&codes),
         }
     }
 }

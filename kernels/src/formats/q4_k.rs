@@ -8,7 +8,8 @@ use crate::unpack::{BlockRows, NibbleIntegerMin32, Sink, Unpack, nibble_groups};
 use std::mem::offset_of;
 
 use super::scales::SixBit;
-use super::{Block, Half, SUPER, block_size};
+use super::search::affine::Groups;
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 144 bytes, 4.5 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -38,6 +39,17 @@ impl Block for Q4K {
                 let code = self.codes[32 * (g / 2) + i] >> (4 * (g % 2)) & 15;
                 *out = scale * f32::from(code) - offset;
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let groups = Groups::<8>::search(weights, importance, 15.0, 63.0);
+        let codes = groups.codes(weights, 15.0);
+        Q4K {
+            scale: groups.scale,
+            offset_scale: groups.offset_scale,
+            groups: SixBit::new(groups.scales, groups.offsets),
+            codes: pack::nibble_runs::<32>(&codes),
         }
     }
 }

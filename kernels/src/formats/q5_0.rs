@@ -3,7 +3,8 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, block_size};
+use super::search::levels::{self, Whole};
+use super::{Block, Half, block_size, pack};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -33,6 +34,18 @@ impl Block for Q5_0 {
             let second = (byte >> 4) | ((high >> (i + 16)) as u8 & 1) << 4;
             out[i] = scale * f32::from(first as i8 - 16);
             out[i + 16] = scale * f32::from(second as i8 - 16);
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let scale = Half::scale(levels::scale::<Whole<16>>(weights, importance));
+        let mut codes = [0; WEIGHTS];
+        levels::quantize::<Whole<16>>(weights, scale.to_f32(), &mut codes);
+        let codes = codes.map(|code| (code + 16) as u8);
+        Q5_0 {
+            scale,
+            high: pack::fifth_bits(&codes).into(),
+            low: pack::nibbles(&codes),
         }
     }
 }

@@ -3,7 +3,8 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, block_size};
+use super::search::affine::{self, Line};
+use super::{Block, Half, block_size, pack};
 
 /// Weights in a block.
 const WEIGHTS: usize = 32;
@@ -35,6 +36,23 @@ impl Block for Q5_1 {
             let second = (byte >> 4) | ((high >> (i + 16)) as u8 & 1) << 4;
             out[i] = scale * f32::from(first) + minimum;
             out[i + 16] = scale * f32::from(second) + minimum;
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let line = affine::line(weights, importance, 31.0, f32::MAX);
+        let (scale, minimum) = (Half::scale(line.scale), Half::from_f32(line.minimum));
+        let mut codes = [0; WEIGHTS];
+        Line {
+            scale: scale.to_f32(),
+            minimum: minimum.to_f32(),
+        }
+        .quantize(weights, 31.0, &mut codes);
+        Q5_1 {
+            scale,
+            minimum,
+            high: pack::fifth_bits(&codes).into(),
+            low: pack::nibbles(&codes),
         }
     }
 }

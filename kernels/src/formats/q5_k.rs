@@ -4,7 +4,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::scales::SixBit;
-use super::{Block, Half, SUPER, block_size};
+use super::search::affine::Groups;
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 176 bytes, 5.5 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -38,6 +39,18 @@ impl Block for Q5K {
                 let high = self.high[i] >> g & 1;
                 *out = scale * f32::from(low | high << 4) - offset;
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let groups = Groups::<8>::search(weights, importance, 31.0, 63.0);
+        let codes = groups.codes(weights, 31.0);
+        Q5K {
+            scale: groups.scale,
+            offset_scale: groups.offset_scale,
+            groups: SixBit::new(groups.scales, groups.offsets),
+            high: pack::planes(&codes, 4),
+            low: pack::nibble_runs::<32>(&codes),
         }
     }
 }

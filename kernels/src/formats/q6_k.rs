@@ -7,7 +7,9 @@ use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Sink, Six16, Unpack, nibble_groups, signed_bytes};
 use std::mem::offset_of;
 
-use super::{Block, Half, SUPER, block_size};
+use super::search::levels::{self, Whole};
+use super::search::steps::{Chosen, Steps};
+use super::{Block, Half, SUPER, block_size, pack};
 
 /// 210 bytes, 6.5625 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -38,6 +40,26 @@ impl Block for Q6K {
                 let high = self.high[32 * half + start + i] >> (2 * k) & 3;
                 *out = scale * f32::from((low | high << 4) as i8 - 32);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        const STEPS: Steps = Steps {
+            low: -128,
+            high: 127,
+            unit: 1.0,
+            shift: 0.0,
+        };
+        let chosen: Chosen<16> = levels::groups::<Whole<32>, 16>(&STEPS, weights, importance);
+        let codes = chosen.codes::<Whole<32>>(&STEPS, weights);
+        let codes = codes.map(|code| (code + 32) as u8);
+        let (first, second) = codes.split_at(SUPER / 2);
+        let (first, second) = (pack::nibbles::<64>(first), pack::nibbles::<64>(second));
+        Q6K {
+            low: std::array::from_fn(|i| if i < 64 { first[i] } else { second[i - 64] }),
+            high: pack::quarters(&codes, 4),
+            groups: chosen.steps.map(|step| step as i8),
+            scale: chosen.scale,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
 use std::mem::offset_of;
 
+use super::search::{self, levels};
 use super::{Block, Half, block_size};
 
 /// Weights in a block.
@@ -30,6 +31,18 @@ impl Block for Q8_0 {
         let scale = self.scale.to_f32();
         for (out, &code) in out.iter_mut().zip(&self.codes) {
             *out = scale * f32::from(code);
+        }
+    }
+
+    /// The largest magnitude becomes code 127 or −127; finer searches gain nothing at 8 bits.
+    fn encode(weights: &[f32], _importance: &[f32]) -> Self {
+        let scale = Half::scale(search::extreme(weights).abs() / 127.0);
+        let inverse = levels::reciprocal(scale.to_f32());
+        Q8_0 {
+            scale,
+            codes: std::array::from_fn(|i| {
+                search::round((weights[i] * inverse).clamp(-127.0, 127.0)) as i8
+            }),
         }
     }
 }

@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{F32, I16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, SUPER, block_size};
+use super::{Block, SUPER, block_size, search};
 
 /// 292 bytes, 9.125 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -26,6 +26,30 @@ impl Block for Q8K {
         let scale = self.scale.get();
         for (out, &code) in out.iter_mut().zip(&self.codes) {
             *out = scale * f32::from(code);
+        }
+    }
+
+    const LIMIT: f32 = 3e38;
+
+    /// The largest magnitude becomes code 127 or −127; finer searches gain nothing at 8 bits.
+    fn encode(weights: &[f32], _importance: &[f32]) -> Self {
+        let largest = search::extreme(weights).abs();
+        // Below this the scale would be subnormal and its reciprocal infinite.
+        let (scale, inverse) = if largest < 1e-30 {
+            (0.0, 0.0)
+        } else {
+            (largest / 127.0, 127.0 / largest)
+        };
+        let codes: [i8; SUPER] = std::array::from_fn(|i| {
+            search::round((weights[i] * inverse).clamp(-127.0, 127.0)) as i8
+        });
+        Q8K {
+            scale: scale.into(),
+            codes,
+            sums: std::array::from_fn(|s| {
+                let part = &codes[16 * s..][..16];
+                part.iter().copied().map(i16::from).sum::<i16>().into()
+            }),
         }
     }
 }

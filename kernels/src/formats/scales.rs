@@ -12,6 +12,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub(crate) struct SixBit([u8; 12]);
 
 impl SixBit {
+    /// These scales and offsets, each below 64.
+    pub(crate) fn new(scales: [u8; 8], offsets: [u8; 8]) -> SixBit {
+        SixBit(std::array::from_fn(|i| match i {
+            0..4 => scales[i] | scales[i + 4] >> 4 << 6,
+            4..8 => offsets[i - 4] | offsets[i] >> 4 << 6,
+            _ => scales[i - 4] & 15 | (offsets[i - 4] & 15) << 4,
+        }))
+    }
+
     /// The eight scales.
     pub(crate) fn scales(&self) -> [u8; 8] {
         std::array::from_fn(|i| match i {

@@ -6,7 +6,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, SUPER, block_size};
+use super::{Block, Half, SUPER, block_size, ternary};
 
 /// 54 bytes, 1.6875 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -28,6 +28,15 @@ fn digit(byte: u8, k: usize) -> u8 {
     ((u16::from(fraction) * 3) >> 8) as u8
 }
 
+/// The byte whose digit `k` is `digits[start + k * stride]`, as far as there are any.
+fn byte(digits: &[u8], start: usize, stride: usize) -> u8 {
+    let number = (0..5).fold(0, |number, k| {
+        let digit = digits.get(start + k * stride).copied().unwrap_or(0);
+        3 * number + u32::from(digit)
+    });
+    (number * 256).div_ceil(243) as u8
+}
+
 impl Block for Tq1_0 {
     const WEIGHTS: usize = SUPER;
 
@@ -42,6 +51,20 @@ impl Block for Tq1_0 {
                     *out = scale * f32::from(digit(byte, k) as i8 - 1);
                 }
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let (scale, digits) = ternary::encode(weights, importance);
+        let (head, tail) = digits.split_at(160);
+        let (middle, tail) = tail.split_at(80);
+        Tq1_0 {
+            fives: std::array::from_fn(|i| match i {
+                0..32 => byte(head, i, 32),
+                _ => byte(middle, i - 32, 16),
+            }),
+            fours: std::array::from_fn(|i| byte(tail, i, 4)),
+            scale,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Block, Half, SUPER, block_size};
+use super::{Block, Half, SUPER, block_size, pack, ternary};
 
 /// 66 bytes, 2.0625 bits per weight.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -27,6 +27,14 @@ impl Block for Tq2_0 {
             for (out, byte) in out.iter_mut().zip(codes) {
                 *out = scale * f32::from((byte >> (2 * (part % 4)) & 3) as i8 - 1);
             }
+        }
+    }
+
+    fn encode(weights: &[f32], importance: &[f32]) -> Self {
+        let (scale, digits) = ternary::encode(weights, importance);
+        Tq2_0 {
+            codes: pack::quarters(&digits, 0),
+            scale,
         }
     }
 }
