@@ -10,6 +10,7 @@ mod activations;
 pub mod format;
 mod formats;
 pub mod isa;
+pub mod limits;
 mod matmul;
 mod rows;
 mod unpack;

@@ -215,24 +215,86 @@ impl<'a, B> BlockRows<'a, B> {
     }
 }
 
-/// The 32 nibbles of sixteen bytes: first the low ones of all bytes, then the high ones.
+// The helpers below are loops, not `map` with closures: a closure is a function of its own, which
+// the compiler may leave uninlined and so compiled without the instruction set.
+
+/// `a & mask`, vector by vector.
 #[inline(always)]
-pub(crate) fn nibbles<S: Lanes>(simd: S, bytes: [S::Int; 4]) -> [S::Int; 8] {
-    let mask = simd.splat_int(0x0f0f_0f0f);
-    let low = bytes.map(|bytes| simd.and(bytes, mask));
-    let high = bytes.map(|bytes| simd.and(simd.shift_right::<4>(bytes), mask));
-    [
-        low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3],
-    ]
+pub(crate) fn and_each<S: Lanes, const N: usize>(
+    simd: S,
+    mut a: [S::Int; N],
+    mask: S::Int,
+) -> [S::Int; N] {
+    for a in &mut a {
+        *a = simd.and(*a, mask);
+    }
+    a
 }
 
-/// The 64 nibbles of 32 bytes: the low ones of all bytes, and the high ones.
+/// `a | b`, vector by vector.
 #[inline(always)]
-pub(crate) fn nibble_groups<S: Lanes>(simd: S, bytes: [S::Int; 8]) -> [[S::Int; 8]; 2] {
+pub(crate) fn or_each<S: Lanes, const N: usize>(
+    simd: S,
+    mut a: [S::Int; N],
+    b: [S::Int; N],
+) -> [S::Int; N] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = simd.or(*a, b);
+    }
+    a
+}
+
+/// Logical shift of 32-bit lanes to the left, vector by vector.
+#[inline(always)]
+pub(crate) fn shift_left_each<const BITS: i32, S: Lanes, const N: usize>(
+    simd: S,
+    mut a: [S::Int; N],
+) -> [S::Int; N] {
+    for a in &mut a {
+        *a = simd.shift_left::<BITS>(*a);
+    }
+    a
+}
+
+/// Logical shift of 32-bit lanes to the right, vector by vector.
+#[inline(always)]
+pub(crate) fn shift_right_each<const BITS: i32, S: Lanes, const N: usize>(
+    simd: S,
+    mut a: [S::Int; N],
+) -> [S::Int; N] {
+    for a in &mut a {
+        *a = simd.shift_right::<BITS>(*a);
+    }
+    a
+}
+
+/// The floats of `numbers`, each times `factor`: group scales of a block.
+#[inline(always)]
+pub(crate) fn scaled<S: Lanes, const N: usize>(
+    simd: S,
+    numbers: [S::Int; N],
+    factor: S::Float,
+) -> [S::Float; N] {
+    let mut scales = [factor; N];
+    for (scale, number) in scales.iter_mut().zip(numbers) {
+        *scale = simd.multiply_float(simd.to_float(number), factor);
+    }
+    scales
+}
+
+/// The low nibbles of all bytes, and the high ones.
+#[inline(always)]
+pub(crate) fn nibbles<S: Lanes, const N: usize>(simd: S, bytes: [S::Int; N]) -> [[S::Int; N]; 2] {
     let mask = simd.splat_int(0x0f0f_0f0f);
+    let high = shift_right_each::<4, S, N>(simd, bytes);
+    [and_each(simd, bytes, mask), and_each(simd, high, mask)]
+}
+
+/// Two halves as one.
+#[inline(always)]
+pub(crate) fn joined<T: Copy>(low: [T; 4], high: [T; 4]) -> [T; 8] {
     [
-        bytes.map(|bytes| simd.and(bytes, mask)),
-        bytes.map(|bytes| simd.and(simd.shift_right::<4>(bytes), mask)),
+        low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3],
     ]
 }
 
@@ -253,7 +315,11 @@ pub(crate) fn bytes<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 4] {
 pub(crate) fn signed_bytes<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 4] {
     // Raised by 128 they are unsigned; taking 128 away again extends the sign.
     let raised = simd.xor(word, simd.splat_int(0x8080_8080_u32 as i32));
-    bytes(simd, raised).map(|byte| simd.subtract_int(byte, simd.splat_int(128)))
+    let mut bytes = bytes(simd, raised);
+    for byte in &mut bytes {
+        *byte = simd.subtract_int(*byte, simd.splat_int(128));
+    }
+    bytes
 }
 
 /// The four unsigned bytes of each lane as pairs of 16-bit integers: the first two bytes, and the

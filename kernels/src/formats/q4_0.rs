@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Nibble32, Sink, Unpack, nibbles};
+use crate::unpack::{BlockRows, Nibble32, Sink, Unpack, joined, nibbles};
 use std::mem::offset_of;
 
 use super::search::levels::{self, Whole};
@@ -53,6 +53,7 @@ impl Unpack for Q4_0 {
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q4_0, scale)));
         let bytes = blocks.words4(simd, offset_of!(Q4_0, codes));
-        sink.group32(0, nibbles(simd, bytes), scale);
+        let [low, high] = nibbles(simd, bytes);
+        sink.group32(0, joined(low, high), scale);
     }
 }

@@ -4,7 +4,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, NibbleIntegerMin32, Sink, Unpack, nibble_groups};
+use crate::unpack::{BlockRows, NibbleIntegerMin32, Sink, Unpack, nibbles};
 use std::mem::offset_of;
 
 use super::scales::SixBit;
@@ -63,7 +63,7 @@ impl Unpack for Q4K {
         let header = SixBit::unpack(simd, header);
         for pair in 0..4 {
             let bytes = blocks.words8(simd, offset_of!(Q4K, codes) + 32 * pair);
-            let [low, high] = nibble_groups(simd, bytes);
+            let [low, high] = nibbles(simd, bytes);
             sink.group32(2 * pair, low, header.scales[2 * pair]);
             sink.group32(2 * pair + 1, high, header.scales[2 * pair + 1]);
         }

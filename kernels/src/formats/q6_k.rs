@@ -4,7 +4,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Six16, Unpack, nibble_groups, signed_bytes};
+use crate::unpack::{
+    BlockRows, Sink, Six16, Unpack, and_each, nibbles, or_each, scaled, shift_left_each,
+    shift_right_each, signed_bytes,
+};
 use std::mem::offset_of;
 
 use super::search::levels::{self, Whole};
@@ -73,26 +76,32 @@ impl Unpack for Q6K {
         let groups = blocks.words4(simd, offset_of!(Q6K, groups));
         let mask = simd.splat_int(0x3030_3030);
         for half in 0..2 {
-            let low = [0, 32].map(|at| {
-                nibble_groups(
+            let low = [
+                nibbles(simd, blocks.words8(simd, offset_of!(Q6K, low) + 64 * half)),
+                nibbles(
                     simd,
-                    blocks.words8(simd, offset_of!(Q6K, low) + 64 * half + at),
-                )
-            });
+                    blocks.words8(simd, offset_of!(Q6K, low) + 64 * half + 32),
+                ),
+            ];
             let high = blocks.words8(simd, offset_of!(Q6K, high) + 32 * half);
+            let high = [
+                shift_left_each::<4, S, 8>(simd, high),
+                shift_left_each::<2, S, 8>(simd, high),
+                high,
+                shift_right_each::<2, S, 8>(simd, high),
+            ];
+            let scales = [
+                scaled(simd, signed_bytes(simd, groups[2 * half]), scale),
+                scaled(simd, signed_bytes(simd, groups[2 * half + 1]), scale),
+            ];
             for k in 0..4 {
-                let high = high.map(|high| match k {
-                    0 => simd.shift_left::<4>(high),
-                    1 => simd.shift_left::<2>(high),
-                    2 => high,
-                    _ => simd.shift_right::<2>(high),
-                });
-                let low = low[k % 2][k / 2];
-                let codes = std::array::from_fn(|i| simd.or(low[i], simd.and(high[i], mask)));
-                let scales = signed_bytes(simd, groups[2 * half + k / 2]);
-                let scales = [2 * (k % 2), 2 * (k % 2) + 1]
-                    .map(|i| simd.multiply_float(simd.to_float(scales[i]), scale));
-                sink.group16(4 * half + k, codes, scales);
+                let codes = or_each(simd, low[k % 2][k / 2], and_each(simd, high[k], mask));
+                let i = 2 * (k % 2);
+                sink.group16(
+                    4 * half + k,
+                    codes,
+                    [scales[k / 2][i], scales[k / 2][i + 1]],
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The group scales and offsets that Q4_K and Q5_K share: eight of each, 6 bits, in 12 bytes.
 
 use crate::isa::Lanes;
-use crate::unpack::{byte_pairs, bytes};
+use crate::unpack::{byte_pairs, bytes, joined, scaled};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes 0–3: bits 0–5 = scale i | bits 6–7 = bits 4–5 of scale i + 4.
@@ -59,26 +59,22 @@ impl SixBit {
             simd.splat_int(0x0f0f_0f0f),
             simd.splat_int(0x3030_3030),
         );
-        let upper = |bytes| simd.and(simd.shift_right::<2>(bytes), two);
-        let scales = [
-            simd.and(first, six),
-            simd.or(simd.and(third, four), upper(first)),
-        ];
-        let offsets = [
-            simd.and(second, six),
-            simd.or(simd.and(simd.shift_right::<4>(third), four), upper(second)),
-        ];
+        let first_upper = simd.and(simd.shift_right::<2>(first), two);
+        let second_upper = simd.and(simd.shift_right::<2>(second), two);
+        let low_scales = simd.and(first, six);
+        let high_scales = simd.or(simd.and(third, four), first_upper);
+        let low_offsets = simd.and(second, six);
+        let high_offsets = simd.or(simd.and(simd.shift_right::<4>(third), four), second_upper);
         let scale = simd.half_to_float(halves);
-        let [low, high] = scales.map(|scales| {
-            bytes(simd, scales).map(|group| simd.multiply_float(simd.to_float(group), scale))
-        });
-        let [[a, b], [c, d]] = offsets.map(|offsets| byte_pairs(simd, offsets));
+        let [a, b] = byte_pairs(simd, low_offsets);
+        let [c, d] = byte_pairs(simd, high_offsets);
         // Flipping the sign bit of the half negates it.
         let negative = simd.xor(simd.shift_right::<16>(halves), simd.splat_int(0x8000));
         Header {
-            scales: [
-                low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3],
-            ],
+            scales: joined(
+                scaled(simd, bytes(simd, low_scales), scale),
+                scaled(simd, bytes(simd, high_scales), scale),
+            ),
             offset_pairs: [a, b, c, d],
             offset_factor: simd.half_to_float(negative),
         }

@@ -181,6 +181,6 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     #[allow(unsafe_code)]
     unsafe fn store_float(self, to: *mut f32, a: Self::Float);
 
-    /// Asks for the cache line at `from`; any address will do.
+    /// Asks for the cache line at `from` in the second-level cache; any address will do.
     fn prefetch(self, from: *const u8);
 }

@@ -101,14 +101,6 @@ impl Panel<'_> {
     }
 }
 
-/// The `W` activations of index `k`; 0 behind the end.
-#[inline(always)]
-fn activations<const W: usize>(x: &[f32], k: usize) -> [f32; W] {
-    x.get(k * W..(k + 1) * W)
-        .and_then(|x| x.try_into().ok())
-        .unwrap_or([0.0; W])
-}
-
 #[inline(always)]
 fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     let cols = rows.weights.cols();
@@ -121,11 +113,20 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
             let mut sums = [simd.splat_float(0.0); 2];
             for k in (block..cols.min(block + SUPER)).step_by(step) {
                 let words = panel.words(simd, k * B::BYTES);
-                for pair in 0..step / 2 {
+                let mut tail = [0.0; 8];
+                let x = match x.get(k..k + step) {
+                    Some(x) => x,
+                    None => {
+                        tail[..cols - k].copy_from_slice(&x[k..]);
+                        &tail[..step]
+                    }
+                };
+                let (x, _) = x.as_chunks::<2>();
+                for (pair, x) in x.iter().enumerate() {
                     let weights = B::pair(simd, &words, pair);
                     for i in 0..2 {
-                        let [x] = activations::<1>(x, k + 2 * pair + i);
-                        sums[i] = simd.multiply_add_float(weights[i], simd.splat_float(x), sums[i]);
+                        sums[i] =
+                            simd.multiply_add_float(weights[i], simd.splat_float(x[i]), sums[i]);
                     }
                 }
             }
@@ -151,10 +152,9 @@ fn many_columns<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
                     tile[k + 2 * pair..][..2].copy_from_slice(&weights);
                 }
             }
-            // Weights behind the end of a row are 0, up to an even number.
             let product = Product {
                 rows,
-                tile: &tile[..len.next_multiple_of(2)],
+                tile: &tile[..len],
                 start,
                 row,
                 count,
@@ -225,15 +225,23 @@ impl<S: Lanes> Product<'_, '_, S> {
             return;
         }
         let x = &self.rows.x.panel_floats(&(column..column + W))[self.start * W..];
+        let (x, _) = x.as_chunks::<W>();
+        let x = &x[..self.tile.len()];
         let mut even = [simd.splat_float(0.0); W];
         let mut odd = [simd.splat_float(0.0); W];
-        let (pairs, _) = self.tile.as_chunks::<2>();
-        for (pair, weights) in pairs.iter().enumerate() {
-            let x0 = activations::<W>(x, 2 * pair);
-            let x1 = activations::<W>(x, 2 * pair + 1);
+        let (pairs, last) = self.tile.as_chunks::<2>();
+        let (x_pairs, last_x) = x.as_chunks::<2>();
+        for (weights, x) in pairs.iter().zip(x_pairs) {
             for c in 0..W {
-                even[c] = simd.multiply_add_float(weights[0], simd.splat_float(x0[c]), even[c]);
-                odd[c] = simd.multiply_add_float(weights[1], simd.splat_float(x1[c]), odd[c]);
+                even[c] = simd.multiply_add_float(weights[0], simd.splat_float(x[0][c]), even[c]);
+            }
+            for c in 0..W {
+                odd[c] = simd.multiply_add_float(weights[1], simd.splat_float(x[1][c]), odd[c]);
+            }
+        }
+        for (&weights, x) in last.iter().zip(last_x) {
+            for c in 0..W {
+                even[c] = simd.multiply_add_float(weights, simd.splat_float(x[c]), even[c]);
             }
         }
         let rows = (self.row, self.count);

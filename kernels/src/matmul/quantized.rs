@@ -104,14 +104,30 @@ fn start<S: Lanes, L: Layout>(simd: S, sum: i32) -> S::Int {
 
 /// Codes as [`Lanes::dot`] wants them.
 #[inline(always)]
-fn raised<S: Lanes, L: Layout, const N: usize>(simd: S, codes: [S::Int; N]) -> [S::Int; N] {
+fn raised<S: Lanes, L: Layout, const N: usize>(simd: S, mut codes: [S::Int; N]) -> [S::Int; N] {
     if L::MAX.is_none() && S::SIGNED_OFFSET == 128 {
         // Adding 128 to a byte flips its sign bit.
         let sign = simd.splat_int(0x8080_8080_u32 as i32);
-        codes.map(|codes| simd.xor(codes, sign))
-    } else {
-        codes
+        for codes in &mut codes {
+            *codes = simd.xor(*codes, sign);
+        }
     }
+    codes
+}
+
+/// [`start`] for each of `W` columns, whose sums are at `sums`.
+///
+/// # Safety
+///
+/// `W` words are readable at `sums`.
+#[inline(always)]
+unsafe fn starts<S: Lanes, L: Layout, const W: usize>(simd: S, sums: *const i32) -> [S::Int; W] {
+    let mut starts = [simd.splat_int(0); W];
+    for (c, start_of) in starts.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for `W` words.
+        *start_of = start::<S, L>(simd, unsafe { sums.add(c).read() });
+    }
+    starts
 }
 
 #[inline(always)]
@@ -465,29 +481,33 @@ fn multiply_block<S: Lanes, L: Layout, const W: usize>(
     // SAFETY: as above.
     let word = |part: usize, c: usize| unsafe { at(part).add(c).read() };
     let mut t = [simd.splat_float(0.0); W];
-    let mut whole: [S::Int; W] =
-        std::array::from_fn(|c| start::<S, L>(simd, word(part::SUM256, c)));
+    // SAFETY: `W` sums are there.
+    let mut whole = unsafe { starts::<S, L, W>(simd, at(part::SUM256)) };
     let (groups_of_8, _) = tile.codes.as_chunks::<8>();
     let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for group in 0..groups {
         match L::GROUP {
             Group::Of32 => {
-                let start =
-                    std::array::from_fn(|c| start::<S, L>(simd, word(part::SUMS32 + group, c)));
-                let x = at(part::CODES + group * 8);
-                // SAFETY: `x` is followed by the eight words of the group, of every column.
-                let sums = unsafe { simd.dot::<L, 8, W>(start, &groups_of_8[group], x) };
+                // SAFETY: the `W` sums of the group are there, and the eight words of its codes
+                // for every column.
+                let sums = unsafe {
+                    let start = starts::<S, L, W>(simd, at(part::SUMS32 + group));
+                    let x = at(part::CODES + group * 8);
+                    simd.dot::<L, 8, W>(start, &groups_of_8[group], x)
+                };
                 for (t, sum) in t.iter_mut().zip(sums) {
                     *t = simd.multiply_add_float(simd.to_float(sum), tile.scales[group], *t);
                 }
             }
             Group::Of16 => {
                 for half in 2 * group..2 * group + 2 {
-                    let start =
-                        std::array::from_fn(|c| start::<S, L>(simd, word(part::SUMS16 + half, c)));
-                    let x = at(part::CODES + half * 4);
-                    // SAFETY: `x` is followed by the four words of the group, of every column.
-                    let sums = unsafe { simd.dot::<L, 4, W>(start, &groups_of_4[half], x) };
+                    // SAFETY: the `W` sums of the group are there, and the four words of its
+                    // codes for every column.
+                    let sums = unsafe {
+                        let start = starts::<S, L, W>(simd, at(part::SUMS16 + half));
+                        let x = at(part::CODES + half * 4);
+                        simd.dot::<L, 4, W>(start, &groups_of_4[half], x)
+                    };
                     for (t, sum) in t.iter_mut().zip(sums) {
                         *t = simd.multiply_add_float(simd.to_float(sum), tile.scales[half], *t);
                     }

@@ -136,11 +136,14 @@ impl<T: Dot> Lanes for T {
     unsafe fn gather16(self, base: *const u8, stride: usize) -> [__m256i; 4] {
         // Vector `i` takes rows i and i + 4 into its halves, so that the transposition of 4 × 4
         // words inside each half leaves the rows in order.
-        let [a, b, c, d]: [__m256i; 4] = std::array::from_fn(|i| unsafe {
-            let row =
-                |half: usize| _mm_loadu_si128(base.add((i + 4 * half) * stride).cast::<__m128i>());
-            _mm256_set_m128i(row(1), row(0))
-        });
+        let [mut a, mut b, mut c, mut d] = [unsafe { _mm256_setzero_si256() }; 4];
+        for (i, v) in [&mut a, &mut b, &mut c, &mut d].into_iter().enumerate() {
+            unsafe {
+                let row0 = _mm_loadu_si128(base.add(i * stride).cast());
+                let row1 = _mm_loadu_si128(base.add((i + 4) * stride).cast());
+                *v = _mm256_set_m128i(row1, row0);
+            }
+        }
         unsafe {
             let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
             let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
@@ -328,7 +331,7 @@ impl<T: Dot> Lanes for T {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 }
 

@@ -25,15 +25,16 @@ impl Lanes for Avx512 {
     unsafe fn gather16(self, base: *const u8, stride: usize) -> [__m512i; 4] {
         // Vector `i` takes rows i, i + 4, i + 8 and i + 12 into its four quarters, so that the
         // transposition of 4 × 4 words inside every quarter leaves the rows in order.
-        let [a, b, c, d]: [__m512i; 4] = std::array::from_fn(|i| unsafe {
-            let row = |quarter: usize| {
-                _mm_loadu_si128(base.add((i + 4 * quarter) * stride).cast::<__m128i>())
-            };
-            let v = _mm512_castsi128_si512(row(0));
-            let v = _mm512_inserti32x4::<1>(v, row(1));
-            let v = _mm512_inserti32x4::<2>(v, row(2));
-            _mm512_inserti32x4::<3>(v, row(3))
-        });
+        let [mut a, mut b, mut c, mut d] = [unsafe { _mm512_setzero_si512() }; 4];
+        for (i, v) in [&mut a, &mut b, &mut c, &mut d].into_iter().enumerate() {
+            unsafe {
+                let row0 = _mm_loadu_si128(base.add(i * stride).cast());
+                let row1 = _mm_loadu_si128(base.add((i + 4) * stride).cast());
+                let row2 = _mm_loadu_si128(base.add((i + 8) * stride).cast());
+                let row3 = _mm_loadu_si128(base.add((i + 12) * stride).cast());
+                *v = quarters(row0, row1, row2, row3);
+            }
+        }
         unsafe {
             let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
@@ -227,7 +228,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 }
 

@@ -82,9 +82,15 @@ impl<T: Dot> Lanes for T {
 
     #[inline(always)]
     unsafe fn gather16(self, base: *const u8, stride: usize) -> [uint32x4_t; 4] {
-        let [a, b, c, d]: [uint32x4_t; 4] = std::array::from_fn(|r| unsafe {
-            vreinterpretq_u32_u8(vld1q_u8(base.add(r * stride)))
-        });
+        let row = |r: usize| base.wrapping_add(r * stride);
+        let (a, b, c, d) = unsafe {
+            (
+                vreinterpretq_u32_u8(vld1q_u8(row(0))),
+                vreinterpretq_u32_u8(vld1q_u8(row(1))),
+                vreinterpretq_u32_u8(vld1q_u8(row(2))),
+                vreinterpretq_u32_u8(vld1q_u8(row(3))),
+            )
+        };
         unsafe {
             let (ab_even, ab_odd) = (vtrn1q_u32(a, b), vtrn2q_u32(a, b));
             let (cd_even, cd_odd) = (vtrn1q_u32(c, d), vtrn2q_u32(c, d));
@@ -295,7 +301,7 @@ impl<T: Dot> Lanes for T {
     fn prefetch(self, from: *const u8) {
         // SAFETY: prefetching is a hint and cannot fault.
         unsafe {
-            asm!("prfm pldl1keep, [{from}]", from = in(reg) from, options(nostack, preserves_flags));
+            asm!("prfm pldl2keep, [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }
     }
 }

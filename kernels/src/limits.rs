@@ -1,0 +1,120 @@
+//! The two limits of this machine that speeds are measured against: how fast a thread can read
+//! memory, and how many products its integer and float units can add. Timing and threads are the
+//! caller's.
+
+use crate::isa::{CodeRange, Cpu, Kernel, Lanes, Simd};
+use std::hint::black_box;
+
+/// Reads every byte of `bytes` in order, as a kernel that streams weights does, and returns a
+/// number that depends on all of them.
+pub fn read(bytes: &[u8]) -> u64 {
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut sums = [0u64; 32];
+    let (lines, rest) = words.as_chunks::<32>();
+    for line in lines {
+        for (sum, word) in sums.iter_mut().zip(line) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+        }
+    }
+    rest.iter()
+        .fold(sums.iter().fold(0, |a, b| a.wrapping_add(*b)), |a, word| {
+            a.wrapping_add(u64::from_le_bytes(*word))
+        })
+}
+
+/// Multiplies int8 codes out of registers with int8 activations, `rounds` times over, and returns
+/// the number of products added.
+pub fn int8_products(cpu: Cpu, rounds: usize) -> u64 {
+    cpu.run(Int8 {
+        rounds: black_box(rounds),
+    })
+}
+
+/// Multiplies and adds floats out of registers, `rounds` times over, and returns the number of
+/// products added.
+pub fn float_products(cpu: Cpu, rounds: usize) -> u64 {
+    cpu.run(Float {
+        rounds: black_box(rounds),
+    })
+}
+
+/// Columns multiplied at once: enough independent sums to hide the latency of an instruction.
+const COLUMNS: usize = 8;
+
+enum Nibbles {}
+
+impl CodeRange for Nibbles {
+    const MAX: Option<u8> = Some(15);
+}
+
+struct Int8 {
+    rounds: usize,
+}
+
+impl Kernel for Int8 {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        let codes: [S::Int; 8] = std::array::from_fn(|i| simd.splat_int(i as i32 * 0x0101_0101));
+        let x: [i32; 8 * COLUMNS] = std::array::from_fn(|i| i as i32 * 0x0102_0304);
+        let mut sums = [simd.splat_int(0); COLUMNS];
+        for _ in 0..self.rounds {
+            // SAFETY: `x` is eight words for each column.
+            #[allow(unsafe_code)]
+            let next = unsafe {
+                simd.dot::<Nibbles, 8, COLUMNS>(sums, black_box(&codes), black_box(&x).as_ptr())
+            };
+            sums = next;
+        }
+        black_box(sums);
+        (self.rounds * 8 * COLUMNS * 4 * S::ROWS) as u64
+    }
+}
+
+struct Float {
+    rounds: usize,
+}
+
+impl Kernel for Float {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        let (a, b) = (simd.splat_float(0.5), simd.splat_float(black_box(0.25)));
+        let mut sums = [simd.splat_float(0.0); COLUMNS];
+        for _ in 0..self.rounds {
+            for _ in 0..8 {
+                for sum in &mut sums {
+                    *sum = simd.multiply_add_float(a, *sum, b);
+                }
+            }
+        }
+        black_box(sums);
+        (self.rounds * 8 * COLUMNS * S::ROWS) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_counts() {
+        let mut bytes = vec![0; 4096 + 24];
+        let before = read(&bytes);
+        for at in [0, 7, 255, 256, 4095, 4119] {
+            bytes[at] ^= 1;
+            assert_ne!(read(&bytes), before, "byte {at}");
+            bytes[at] ^= 1;
+        }
+    }
+
+    #[test]
+    fn products_are_counted() {
+        for cpu in Cpu::all() {
+            assert_eq!(int8_products(cpu, 3), 3 * int8_products(cpu, 1));
+            assert_eq!(float_products(cpu, 3) * 4, int8_products(cpu, 3));
+        }
+    }
+}
