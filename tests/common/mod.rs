@@ -66,9 +66,11 @@ pub struct SpecTensor {
 impl SpecTensor {
     /// The tensor's bytes, the weights encoded in its type.
     pub fn bytes(&self) -> Vec<u8> {
-        assert_eq!(self.tensor_type, TensorType::F32, "{}", self.name);
-        let weights = self.weights.iter();
-        weights.flat_map(|weight| weight.to_le_bytes()).collect()
+        let format = self.tensor_type.format().expect("a type with a format");
+        let bytes = format.row_bytes(self.weights.len()).expect("whole blocks");
+        let mut out = vec![0; bytes];
+        format.encode(&self.weights, None, &mut out);
+        out
     }
 }
 
@@ -370,7 +372,7 @@ mod tests {
         assert_eq!(experts.shape(), [96, 64, 4]);
         assert!(file.tensor("output.weight").is_none());
 
-        let mut spec = TinyLlama::wide(TensorType::F32).spec();
+        let mut spec = TinyLlama::wide(TensorType::Q8_0).spec();
         spec.remove("general.name")
             .drop_tensor("output.weight")
             .reshape("output_norm.weight", &[8]);
@@ -378,5 +380,7 @@ mod tests {
         assert!(file.metadata().get("general.name").is_none());
         assert!(file.tensor("output.weight").is_none());
         assert_eq!(file.tensor("output_norm.weight").unwrap().shape(), [8]);
+        let embedding = file.tensor("token_embd.weight").unwrap();
+        assert_eq!(embedding.tensor_type(), TensorType::Q8_0);
     }
 }
