@@ -1,0 +1,261 @@
+//! Byte-pair encoding by a list of merges, over bytes (GPT-2 and nearly every model since) or
+//! over characters with `▁` for the space.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::merge::{Merges, Scratch, Symbol};
+use super::pre::{Pre, Trait};
+use super::sentence::{Cuts, byte_tokens};
+use super::split::Splitter;
+use super::table::{MAX_SYMBOLS, Merge, PairTable, TextTable, Texts};
+use super::vocabulary::{TokenType, Vocabulary};
+use super::{Token, bytelevel};
+
+/// An encoder by merges.
+pub(super) struct Bpe {
+    splitter: Splitter,
+    // The text of each symbol: tokens first, then symbols that only merges speak of.
+    symbols: Texts,
+    table: TextTable,
+    pairs: PairTable,
+    // The symbol of each single byte.
+    bytes: [u32; 256],
+    // The token that stands for each byte where no symbol does.
+    byte_tokens: [Option<Token>; 256],
+    unknown: Option<Token>,
+    tokens: u32,
+    longest: usize,
+    // Per token: whether its own text is encoded as it; found out on first use.
+    whole: Box<[AtomicU8]>,
+    whole_pieces: bool,
+    whole_line_ends: bool,
+    // Over characters: where a line can be cut without changing the result.
+    cuts: Option<Cuts>,
+}
+
+const UNDECIDED: u8 = 0;
+const WHOLE: u8 = 1;
+const SPLIT: u8 = 2;
+
+impl Bpe {
+    /// Builds the tables. Merges are `left right`, separated by the first space that is not at
+    /// the beginning, best first.
+    pub fn new<'a>(
+        vocabulary: &Vocabulary,
+        merges: impl ExactSizeIterator<Item = &'a [u8]>,
+        pre: &Pre,
+    ) -> Result<Bpe, String> {
+        let characters = pre.traits.contains(&Trait::Characters);
+        let mut symbols = Texts::default();
+        let mut table = TextTable::with_capacity(vocabulary.len());
+        let mut text = Vec::new();
+        let mut longest = 0;
+        let spell = |from: &[u8], to: &mut Vec<u8>| {
+            to.clear();
+            if characters {
+                to.extend_from_slice(from);
+                true
+            } else {
+                bytelevel::decode(from, to)
+            }
+        };
+        for token in 0..vocabulary.len() as u32 {
+            let in_text = vocabulary.token_type(token).is_matched() && {
+                spell(vocabulary.text(token), &mut text) && !text.is_empty()
+            };
+            if in_text {
+                symbols.push(&text)?;
+                table.insert(&symbols, token);
+                longest = longest.max(text.len());
+            } else {
+                symbols.push(&[])?;
+            }
+        }
+        let count = merges.len();
+        if vocabulary.len() + 3 * count > MAX_SYMBOLS {
+            return Err(format!("{count} merges are more than can be held"));
+        }
+        let mut pairs = PairTable::with_capacity(count);
+        let mut joined = Vec::new();
+        for (rank, merge) in merges.enumerate() {
+            let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ') else {
+                return Err(format!("merge {rank} is not two symbols"));
+            };
+            let (left, right) = (&merge[..space + 1], &merge[space + 2..]);
+            if !spell(left, &mut joined) || !spell(right, &mut text) {
+                // Written outside the alphabet: no text can ever contain it.
+                continue;
+            }
+            let mut number = |text: &[u8]| match table.find(&symbols, text) {
+                Some(number) => Ok(number),
+                None => {
+                    let number = symbols.push(text)?;
+                    table.insert(&symbols, number);
+                    Ok::<u32, String>(number)
+                }
+            };
+            let (left, right) = (number(&joined)?, number(&text)?);
+            joined.extend_from_slice(&text);
+            let symbol = number(&joined)?;
+            let rank = rank as u32;
+            pairs.insert(left, right, Merge { rank, symbol });
+        }
+        let mut bytes = [u32::MAX; 256];
+        if !characters {
+            for byte in 0..=255u8 {
+                bytes[usize::from(byte)] = match table.find(&symbols, &[byte]) {
+                    Some(symbol) => symbol,
+                    None => symbols.push(&[byte])?,
+                };
+            }
+        }
+        Ok(Bpe {
+            splitter: Splitter::new(pre.stages)?,
+            cuts: characters.then(|| Cuts::new(&symbols)),
+            byte_tokens: byte_tokens(vocabulary),
+            unknown: vocabulary.special.unknown,
+            tokens: vocabulary.len() as u32,
+            whole: (0..vocabulary.len())
+                .map(|_| AtomicU8::new(UNDECIDED))
+                .collect(),
+            whole_pieces: pre.traits.contains(&Trait::WholePieces),
+            whole_line_ends: pre.traits.contains(&Trait::WholeLineEnds),
+            symbols,
+            table,
+            pairs,
+            bytes,
+            longest,
+        })
+    }
+
+    /// Appends the tokens of a text.
+    pub fn encode(&self, text: &str, scratch: &mut Scratch, out: &mut Vec<Token>) {
+        match &self.cuts {
+            None => self.splitter.split(text, &mut |piece| {
+                self.piece(piece.as_bytes(), scratch, out);
+            }),
+            Some(cuts) => {
+                let text = text.replace(' ', "▁");
+                self.splitter.split(&text, &mut |piece| {
+                    if self.whole_line_ends && piece.starts_with('\n') {
+                        if let Some(token) = self.token(piece.as_bytes()) {
+                            return out.push(token);
+                        }
+                    }
+                    if self.whole_pieces {
+                        self.piece(piece.as_bytes(), scratch, out);
+                    } else {
+                        cuts.each(piece, |word| self.piece(word.as_bytes(), scratch, out));
+                    }
+                });
+            }
+        }
+    }
+
+    /// Appends tokens for bytes that are no text.
+    pub fn encode_bytes(&self, bytes: &[u8], scratch: &mut Scratch, out: &mut Vec<Token>) {
+        if self.cuts.is_none() {
+            self.merge(bytes, scratch);
+            self.emit(bytes, scratch, out);
+        } else {
+            bytes.iter().for_each(|&byte| self.fall_back(byte, out));
+        }
+    }
+
+    /// The token whose text is the piece.
+    fn token(&self, piece: &[u8]) -> Option<Token> {
+        if piece.len() > self.longest {
+            return None;
+        }
+        let token = self.table.find(&self.symbols, piece);
+        token.filter(|&token| token < self.tokens)
+    }
+
+    fn piece(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<Token>) {
+        if let Some(token) = self.token(piece) {
+            if self.whole_pieces {
+                return out.push(token);
+            }
+            // Whether merging arrives at this token depends on nothing but its text, so it is
+            // found out once. Threads may find it out twice; they agree.
+            let whole = &self.whole[token as usize];
+            match whole.load(Ordering::Relaxed) {
+                WHOLE => return out.push(token),
+                UNDECIDED => {
+                    self.merge(piece, scratch);
+                    let is_whole = matches!(&scratch.symbols[..], [one] if one.number == token);
+                    whole.store(if is_whole { WHOLE } else { SPLIT }, Ordering::Relaxed);
+                    return self.emit(piece, scratch, out);
+                }
+                _ => {}
+            }
+        }
+        self.merge(piece, scratch);
+        self.emit(piece, scratch, out);
+    }
+
+    /// Leaves the merged symbols of a piece in the scratch.
+    fn merge(&self, piece: &[u8], scratch: &mut Scratch) {
+        scratch.symbols.clear();
+        match (&self.cuts, std::str::from_utf8(piece)) {
+            (Some(_), Ok(text)) => {
+                scratch
+                    .symbols
+                    .extend(text.char_indices().map(|(start, c)| {
+                        let mut buffer = [0; 4];
+                        let c = c.encode_utf8(&mut buffer).as_bytes();
+                        Symbol {
+                            start: start as u32,
+                            number: self.table.find(&self.symbols, c).unwrap_or(u32::MAX),
+                        }
+                    }));
+            }
+            _ => scratch
+                .symbols
+                .extend(piece.iter().enumerate().map(|(start, &byte)| Symbol {
+                    start: start as u32,
+                    number: self.bytes[usize::from(byte)],
+                })),
+        }
+        scratch.merge(piece, self);
+    }
+
+    /// Appends the tokens of the symbols in the scratch, which are those of the piece.
+    fn emit(&self, piece: &[u8], scratch: &Scratch, out: &mut Vec<Token>) {
+        for (index, symbol) in scratch.symbols.iter().enumerate() {
+            if symbol.number < self.tokens {
+                out.push(symbol.number);
+                continue;
+            }
+            let next = scratch.symbols.get(index + 1);
+            let end = next.map_or(piece.len(), |next| next.start as usize);
+            for &byte in &piece[symbol.start as usize..end] {
+                self.fall_back(byte, out);
+            }
+        }
+    }
+
+    /// Appends the token of a byte, or the unknown token; nothing where there is neither.
+    fn fall_back(&self, byte: u8, out: &mut Vec<Token>) {
+        let symbol = self.bytes[usize::from(byte)];
+        let own = (symbol < self.tokens).then_some(symbol);
+        let token = own.or(self.byte_tokens[usize::from(byte)]);
+        out.extend(token.or(self.unknown));
+    }
+}
+
+impl Merges for Bpe {
+    fn merge(&self, _: &[u8], left: u32, right: u32) -> Option<Merge> {
+        self.pairs.find(left, right)
+    }
+}
+
+/// Whether a token of this type can come out of plain text.
+impl TokenType {
+    pub(super) fn is_matched(self) -> bool {
+        !matches!(
+            self,
+            TokenType::Control | TokenType::Unknown | TokenType::Byte
+        )
+    }
+}
