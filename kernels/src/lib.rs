@@ -7,15 +7,18 @@
 //! claims chunks until none is left. What a job computes does not depend on who claims what.
 
 mod activations;
+mod attention;
 pub mod format;
 mod formats;
 pub mod isa;
+mod jobs;
 pub mod limits;
 mod matmul;
 mod rows;
 mod unpack;
 
 pub use activations::{Activations, Precision, Prepare};
+pub use attention::{Attention, AttentionInputs, AttentionScratch, KvLayer, KvShape, KvType};
 pub use format::Format;
 pub use isa::{Cpu, Isa};
 pub use matmul::{MatMul, Matrix};

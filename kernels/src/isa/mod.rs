@@ -189,9 +189,9 @@ impl Cpu {
         #[allow(unsafe_code)]
         match self.isa {
             Isa::Scalar => kernel.run(Scalar),
-            // SAFETY (each arm): a `Cpu` with this `isa` is made only by `detect` and `with`, and
-            // only after `is_available` found every feature that the arm's function enables.
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: a `Cpu` with this `isa` is made only by `detect` and `with`, and only after
+            // `is_available` found every feature that the function enables.
             Isa::Avx2 => unsafe { avx2::run(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.

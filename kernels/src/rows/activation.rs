@@ -74,7 +74,7 @@ impl One for Gelu {
     #[inline(always)]
     fn apply<S: Floats>(&self, simd: S, x: S::Vector) -> S::Vector {
         // (1 + tanh u) / 2 is the sigmoid of 2u.
-        const LINEAR: f32 = 1.595_769_1; // 2 √(2/π)
+        const LINEAR: f32 = 1.595_769_2; // 2 √(2/π)
         const CUBIC: f32 = 0.071_354_814; // 0.044715 · 2 √(2/π)
         let square = simd.mul(x, x);
         let slope = simd.multiply_add(square, simd.splat(CUBIC), simd.splat(LINEAR));

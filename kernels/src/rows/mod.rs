@@ -19,6 +19,7 @@ mod softmax;
 mod tests;
 
 pub use activation::Activation;
+pub(crate) use elementwise::soft_cap;
 pub use norm::LayerNorm;
 pub use rotate::Pairing;
 

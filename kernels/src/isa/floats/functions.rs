@@ -69,7 +69,7 @@ pub(crate) fn sigmoid<S: Floats>(simd: S, x: S::Vector) -> S::Vector {
 pub(crate) fn erf<S: Floats>(simd: S, x: S::Vector) -> S::Vector {
     // erf x / x in powers of x² for |x| ≤ 1.
     const NEAR: [f32; 7] = [
-        1.128_379_1,
+        std::f32::consts::FRAC_2_SQRT_PI,
         -0.376_126_26,
         0.112_835_854,
         -0.026_853_811,

@@ -1,0 +1,66 @@
+//! The memory that attention works in, taken once and used by every layer and token.
+
+use super::cache::KvShape;
+use super::{CHUNK, ROWS};
+use zerocopy::FromZeros;
+
+/// Working memory for [`Attention`](super::Attention) with caches of one shape.
+#[derive(Debug)]
+pub struct AttentionScratch {
+    pub(super) slots: usize,
+    pub(super) slot_floats: usize,
+    /// The slots, then the partial results.
+    pub(super) floats: Vec<f32>,
+}
+
+impl AttentionScratch {
+    /// Memory for up to `threads` threads at a time, with caches of `shape` that `heads` query
+    /// heads attend to; `None` if there is not that much memory. More threads may share a job, but
+    /// those find nothing to do.
+    pub fn new(threads: usize, heads: usize, shape: &KvShape) -> Option<AttentionScratch> {
+        AttentionScratch::bytes(threads, heads, shape)?;
+        let slots = threads.max(1);
+        let slot_floats = slot_floats(shape)?;
+        let partial = partial_floats(heads, shape)?;
+        let floats = slots.checked_mul(slot_floats)?.checked_add(partial)?;
+        Some(AttentionScratch {
+            slots,
+            slot_floats,
+            floats: f32::new_vec_zeroed(floats).ok()?,
+        })
+    }
+
+    /// Bytes that [`new`](AttentionScratch::new) takes; `None` if that is more than can be
+    /// addressed.
+    pub fn bytes(threads: usize, heads: usize, shape: &KvShape) -> Option<usize> {
+        threads
+            .max(1)
+            .checked_mul(slot_floats(shape)?)?
+            .checked_add(partial_floats(heads, shape)?)?
+            .checked_mul(size_of::<f32>())
+            .filter(|bytes| isize::try_from(*bytes).is_ok())
+    }
+}
+
+/// Floats of a thread's slot: packed queries, weights of a chunk, the sums of a chunk and of all
+/// chunks before it.
+pub(super) fn slot_floats(shape: &KvShape) -> Option<usize> {
+    let value = shape.value_dim.checked_next_multiple_of(16)?;
+    let row = shape
+        .key_dim
+        .checked_add(CHUNK)?
+        .checked_add(value.checked_mul(2)?)?;
+    row.checked_mul(ROWS)
+}
+
+/// Floats for the partial results of one token of every head over a full cache. Where they do not
+/// suffice, the positions of a task are not split: slower on many threads, never different.
+fn partial_floats(heads: usize, shape: &KvShape) -> Option<usize> {
+    let row = shape
+        .value_dim
+        .checked_next_multiple_of(16)?
+        .checked_add(2)?;
+    let rows = heads.checked_next_multiple_of(ROWS)?;
+    let chunks = shape.capacity.div_ceil(CHUNK);
+    rows.checked_mul(chunks)?.checked_mul(row)
+}

@@ -1,0 +1,377 @@
+//! Attention against a direct computation in double precision, and with the same bits for every
+//! instruction set, number of threads and way to feed a prompt.
+
+use super::*;
+use crate::{Cpu, Isa};
+
+/// Values of both signs with a deterministic, irregular pattern, about -2 to 2.
+fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 2.0
+        })
+        .collect()
+}
+
+/// Everything attention depends on.
+#[derive(Clone, Debug)]
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    key_dim: usize,
+    value_dim: usize,
+    /// Tokens before the first query.
+    depth: usize,
+    tokens: usize,
+    window: Option<usize>,
+    soft_cap: Option<f32>,
+    sinks: Option<Vec<f32>>,
+    slopes: Option<Vec<f32>>,
+}
+
+impl Case {
+    fn new((heads, kv_heads): (usize, usize), dim: usize, depth: usize, tokens: usize) -> Case {
+        Case {
+            heads,
+            kv_heads,
+            key_dim: dim,
+            value_dim: dim,
+            depth,
+            tokens,
+            window: None,
+            soft_cap: None,
+            sinks: None,
+            slopes: None,
+        }
+    }
+
+    fn shape(&self) -> KvShape {
+        KvShape {
+            kind: KvType::F16,
+            kv_heads: self.kv_heads,
+            capacity: self.depth + self.tokens + 3,
+            key_dim: self.key_dim,
+            value_dim: self.value_dim,
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.key_dim as f32).sqrt()
+    }
+
+    /// The cache filled with all tokens.
+    fn cache(&self, cpu: Cpu) -> KvLayer {
+        let mut cache = KvLayer::new(self.shape()).unwrap();
+        let all = self.depth + self.tokens;
+        let keys = noise(all * self.kv_heads * self.key_dim, 1);
+        let values = noise(all * self.kv_heads * self.value_dim, 2);
+        cache.store(cpu, 0, &keys, &values);
+        cache
+    }
+
+    fn queries(&self) -> Vec<f32> {
+        noise(self.tokens * self.heads * self.key_dim, 3)
+    }
+
+    /// Attention of the queries, fed in pieces of `piece` tokens, on `threads` threads.
+    fn run(&self, cpu: Cpu, threads: usize, piece: usize) -> Vec<f32> {
+        let cache = self.cache(cpu);
+        let queries = self.queries();
+        let (query_len, out_len) = (self.heads * self.key_dim, self.heads * self.value_dim);
+        let mut out = vec![f32::NAN; self.tokens * out_len];
+        let mut scratch = AttentionScratch::new(threads, self.heads, &self.shape()).unwrap();
+        let pieces = queries.chunks(piece * query_len);
+        for (i, (queries, out)) in pieces.zip(out.chunks_mut(piece * out_len)).enumerate() {
+            let inputs = AttentionInputs {
+                queries,
+                heads: self.heads,
+                cache: &cache,
+                first_position: self.depth + i * piece,
+                scale: self.scale(),
+                window: self.window,
+                soft_cap: self.soft_cap,
+                sinks: self.sinks.as_deref(),
+                slopes: self.slopes.as_deref(),
+            };
+            let job = Attention::new(cpu, inputs, &mut scratch, out);
+            std::thread::scope(|scope| {
+                for _ in 1..threads {
+                    scope.spawn(|| job.work());
+                }
+                job.work();
+            });
+        }
+        out
+    }
+
+    /// The same in double precision, straight from the definition.
+    fn exact(&self) -> Vec<f64> {
+        let cache = self.cache(Cpu::detect());
+        let queries = self.queries();
+        let all = self.depth + self.tokens;
+        let mut out = vec![0.0; self.tokens * self.heads * self.value_dim];
+        let mut key = vec![0.0; self.key_dim];
+        let mut value = vec![0.0; self.value_dim];
+        for kv_head in 0..self.kv_heads {
+            let (mut keys, mut values) = (Vec::new(), Vec::new());
+            for position in 0..all {
+                cache.load(position, kv_head, &mut key, &mut value);
+                keys.push(key.clone());
+                values.push(value.clone());
+            }
+            let group = self.heads / self.kv_heads;
+            for row in 0..self.tokens * group {
+                let (token, head) = (row / group, kv_head * group + row % group);
+                let end = self.depth + token + 1;
+                let start = self.window.map_or(0, |window| end.saturating_sub(window));
+                let at = token * self.heads + head;
+                let query = &queries[at * self.key_dim..][..self.key_dim];
+                let mut scores: Vec<f64> = (start..end)
+                    .map(|position| {
+                        let products = query.iter().zip(&keys[position]);
+                        let product: f64 =
+                            products.map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+                        let mut score = product * f64::from(self.scale());
+                        if let Some(cap) = self.soft_cap {
+                            score = f64::from(cap) * (score / f64::from(cap)).tanh();
+                        }
+                        if let Some(slopes) = &self.slopes {
+                            score -= f64::from(slopes[head]) * (end - 1 - position) as f64;
+                        }
+                        score
+                    })
+                    .collect();
+                let sink = self.sinks.as_ref().map(|sinks| f64::from(sinks[head]));
+                let most = scores.iter().copied().chain(sink).fold(f64::MIN, f64::max);
+                scores
+                    .iter_mut()
+                    .for_each(|score| *score = (*score - most).exp());
+                let total = scores.iter().sum::<f64>() + sink.map_or(0.0, |s| (s - most).exp());
+                let out = &mut out[at * self.value_dim..][..self.value_dim];
+                for (score, position) in scores.iter().zip(start..end) {
+                    for (to, value) in out.iter_mut().zip(&values[position]) {
+                        *to += score / total * f64::from(*value);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Asserts that the result is near the exact one and the same for every instruction set,
+    /// thread count and way to feed.
+    fn check(&self) {
+        // Scores are sums of `key_dim` products up to 4, scaled: off by key_dim^1.5 · 4ε at most,
+        // and so is each weight, relatively. Sums over positions add ε for each; values are at
+        // most 2. Rounding errors cancel mostly: the bound is loose by a factor of ten.
+        let epsilon = 1.0 / f64::from(1 << 24);
+        let score_error = (self.key_dim as f64).powf(1.5) * 4.0 + 20.0;
+        let distance = self
+            .slopes
+            .as_ref()
+            .map_or(0.0, |_| (self.depth + self.tokens) as f64);
+        let positions = (self.depth + self.tokens) as f64;
+        let tolerance = 2.0 * epsilon * (score_error + positions + distance);
+        let found = self.run(Cpu::detect(), 1, self.tokens);
+        for (i, (found, exact)) in found.iter().zip(self.exact()).enumerate() {
+            let error = (f64::from(*found) - exact).abs();
+            assert!(
+                error <= tolerance,
+                "{self:?}: {i}: {found} instead of {exact}"
+            );
+        }
+        for cpu in Cpu::all() {
+            self.assert_same(&found, &self.run(cpu, 1, self.tokens), cpu);
+        }
+        let cpu = Cpu::detect();
+        self.assert_same(&found, &self.run(cpu, 3, self.tokens), cpu);
+        for piece in [1, 2, 7, 33] {
+            if piece < self.tokens {
+                self.assert_same(&found, &self.run(cpu, 2, piece), cpu);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn assert_same(&self, a: &[f32], b: &[f32], cpu: Cpu) {
+        let same = a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{self:?}: other bits on {}", cpu.isa());
+    }
+}
+
+const GROUPS: [(usize, usize); 5] = [(4, 4), (4, 2), (6, 1), (8, 1), (5, 5)];
+
+#[test]
+fn every_dimension_and_grouping() {
+    for dim in [8, 64, 80, 96, 100, 128, 256] {
+        for heads in GROUPS {
+            Case::new(heads, dim, 0, 19).check();
+            Case::new(heads, dim, 37, 1).check();
+        }
+    }
+}
+
+#[test]
+fn depths_around_tiles_and_chunks() {
+    for depth in [0, 1, 15, 16, 17, 63, 64, 255, 256, 257, 511, 700, 1000] {
+        for tokens in [1, 5, 40] {
+            Case::new((4, 2), 32, depth, tokens).check();
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_of_different_dimensions() {
+    for (key_dim, value_dim) in [(24, 16), (192, 128), (16, 40)] {
+        let mut case = Case::new((4, 1), key_dim, 270, 9);
+        case.value_dim = value_dim;
+        case.check();
+    }
+}
+
+#[test]
+fn many_query_heads_share_one() {
+    Case::new((71, 1), 64, 300, 3).check();
+    Case::new((40, 2), 64, 300, 2).check();
+}
+
+#[test]
+fn windows() {
+    for window in [1, 2, 16, 100, 256, 300, 2000] {
+        for (depth, tokens) in [(0, 40), (600, 1), (510, 35)] {
+            let mut case = Case::new((4, 2), 32, depth, tokens);
+            case.window = Some(window);
+            case.check();
+        }
+    }
+}
+
+#[test]
+fn caps_sinks_and_slopes() {
+    for (depth, tokens) in [(0, 20), (520, 3)] {
+        let mut case = Case::new((4, 2), 64, depth, tokens);
+        case.soft_cap = Some(1.5);
+        case.check();
+        case.sinks = Some(vec![-3.0, 0.0, 2.0, 60.0]);
+        case.check();
+        case.slopes = Some(vec![0.5, 0.25, 0.125, 0.0625]);
+        case.check();
+        case.soft_cap = None;
+        case.sinks = None;
+        case.window = Some(33);
+        case.check();
+    }
+}
+
+#[test]
+fn one_position_gives_its_value() {
+    let case = Case::new((4, 2), 64, 0, 1);
+    for cpu in Cpu::all() {
+        let cache = case.cache(cpu);
+        let out = case.run(cpu, 1, 1);
+        let (mut key, mut value) = (vec![0.0; 64], vec![0.0; 64]);
+        for head in 0..4 {
+            cache.load(0, head / 2, &mut key, &mut value);
+            assert_eq!(out[head * 64..][..64], value);
+        }
+    }
+}
+
+#[test]
+fn large_scores_neither_overflow_nor_vanish() {
+    let shape = KvShape {
+        kind: KvType::F16,
+        kv_heads: 1,
+        capacity: 600,
+        key_dim: 16,
+        value_dim: 16,
+    };
+    for cpu in Cpu::all() {
+        let mut cache = KvLayer::new(shape).unwrap();
+        for position in 0..600 {
+            // The best key lies in the first chunk, where later chunks must not displace it.
+            let key = if position == 77 { 1e9 } else { -1e9 };
+            cache.store(cpu, position, &[key; 16], &[position as f32; 16]);
+        }
+        let mut scratch = AttentionScratch::new(1, 1, &shape).unwrap();
+        let mut out = [0.0; 16];
+        let inputs = AttentionInputs {
+            queries: &[1000.0; 16],
+            heads: 1,
+            cache: &cache,
+            first_position: 599,
+            scale: 1.0,
+            window: None,
+            soft_cap: None,
+            sinks: None,
+            slopes: None,
+        };
+        Attention::new(cpu, inputs, &mut scratch, &mut out).work();
+        assert_eq!(out, [77.0; 16]);
+    }
+}
+
+#[test]
+fn more_threads_than_slots_are_harmless() {
+    let case = Case::new((4, 2), 32, 600, 5);
+    let cpu = Cpu::detect();
+    let (cache, queries) = (case.cache(cpu), case.queries());
+    let mut scratch = AttentionScratch::new(2, 4, &case.shape()).unwrap();
+    let mut out = vec![f32::NAN; 5 * 4 * 32];
+    let inputs = AttentionInputs {
+        queries: &queries,
+        heads: 4,
+        cache: &cache,
+        first_position: 600,
+        scale: case.scale(),
+        window: None,
+        soft_cap: None,
+        sinks: None,
+        slopes: None,
+    };
+    let job = Attention::new(cpu, inputs, &mut scratch, &mut out);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| job.work());
+        }
+    });
+    case.assert_same(&out, &case.run(cpu, 1, 5), cpu);
+}
+
+#[test]
+fn a_cache_gives_back_what_it_holds() {
+    let case = Case::new((1, 3), 100, 0, 40);
+    for isa in [Isa::Scalar, Cpu::detect().isa()] {
+        let cpu = Cpu::with(isa).unwrap();
+        let cache = case.cache(cpu);
+        let keys = noise(40 * 3 * 100, 1);
+        let values = noise(40 * 3 * 100, 2);
+        let (mut key, mut value) = (vec![0.0; 100], vec![0.0; 100]);
+        let narrow = |x: &f32| half::f16::from_f32(*x).to_f32();
+        for (i, (k, v)) in keys.chunks(100).zip(values.chunks(100)).enumerate() {
+            cache.load(i / 3, i % 3, &mut key, &mut value);
+            assert!(k.iter().map(narrow).eq(key.iter().copied()));
+            assert!(v.iter().map(narrow).eq(value.iter().copied()));
+        }
+    }
+}
+
+#[test]
+fn impossible_shapes_are_refused() {
+    let shape = |kv_heads, capacity, key_dim| KvShape {
+        kind: KvType::F16,
+        kv_heads,
+        capacity,
+        key_dim,
+        value_dim: 64,
+    };
+    assert!(KvLayer::new(shape(0, 16, 64)).is_none());
+    assert!(KvLayer::new(shape(4, usize::MAX, 64)).is_none());
+    assert!(KvLayer::new(shape(usize::MAX / 64, 64, 64)).is_none());
+    assert_eq!(shape(2, 16, 32).bytes(), Some(2 * 16 * (32 + 64) * 2));
+    assert!(AttentionScratch::new(usize::MAX / 8, 1, &shape(1, 16, 64)).is_none());
+}

@@ -1,0 +1,119 @@
+//! What jobs are made of: claiming pieces of work by any number of threads at once, and an output
+//! that they fill together.
+//!
+//! Which pieces there are and what is done with them is each job's own business; so is the order
+//! of its arithmetic, which must not depend on who claims what.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Hands out the numbers `0..count`, each once.
+pub(crate) struct Claims {
+    next: AtomicUsize,
+    count: usize,
+}
+
+impl Claims {
+    /// None is claimed yet.
+    pub(crate) fn new(count: usize) -> Claims {
+        Claims {
+            next: AtomicUsize::new(0),
+            count,
+        }
+    }
+
+    /// The lowest number that nobody has claimed; `None` when all are.
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Option<usize> {
+        // A claim beyond the end counts too, but a thread stops at its first such claim, so the
+        // counter passes `count` by no more than the number of calls of `work`.
+        let claimed = self.next.fetch_add(1, Ordering::Relaxed);
+        (claimed < self.count).then_some(claimed)
+    }
+}
+
+/// A mutable slice of which several threads fill disjoint pieces at once.
+pub(crate) struct SharedOutput<'a, T> {
+    start: *mut T,
+    len: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `SharedOutput` gives nothing but `&mut` to elements, which `piece` obliges its caller
+// to keep disjoint; sending those between threads needs `T: Send` and nothing more.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for SharedOutput<'_, T> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for SharedOutput<'_, T> {}
+
+impl<'a, T> SharedOutput<'a, T> {
+    /// Takes the slice for as long as the output is shared.
+    pub(crate) fn new(slice: &'a mut [T]) -> SharedOutput<'a, T> {
+        SharedOutput {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            borrow: PhantomData,
+        }
+    }
+
+    /// Its length.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The elements of `range`, which must lie within the slice.
+    ///
+    /// # Safety
+    ///
+    /// While the piece lives, no other piece that overlaps it does. (Pieces made from the numbers
+    /// of one [`Claims`] so that different numbers give disjoint pieces fulfil it.)
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    #[inline(always)]
+    pub(crate) unsafe fn piece(&self, range: Range<usize>) -> &mut [T] {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "a piece outside of the output"
+        );
+        // SAFETY: the range lies within the slice, which is borrowed mutably for `'a` and so is
+        // reached through this value alone; that pieces do not overlap is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_claimed_once_by_any_number_of_threads() {
+        let claims = Claims::new(1000);
+        let mut counts = vec![0u8; 1000];
+        let shared = SharedOutput::new(&mut counts);
+        std::thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| {
+                    while let Some(i) = claims.claim() {
+                        // SAFETY: `i` is claimed once, and its piece is the element `i` alone.
+                        #[allow(unsafe_code)]
+                        let piece = unsafe { shared.piece(i..i + 1) };
+                        piece[0] += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(claims.claim(), None);
+        assert_eq!(counts, [1; 1000]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of the output")]
+    fn a_piece_outside_of_the_output_is_refused() {
+        let mut output = [0u8; 4];
+        let shared = SharedOutput::new(&mut output);
+        // SAFETY: no other piece lives.
+        #[allow(unsafe_code)]
+        let _ = unsafe { shared.piece(2..5) };
+    }
+}
