@@ -1,5 +1,49 @@
 //! The program `yareta`: thin commands over the public interface of the library.
+//!
+//! Responsible for the command line, for what people and scripts read, and for exit codes: 0 when
+//! all went well, 1 when something failed, 2 when the command line asks for what cannot be, 130
+//! when interrupted. What a model computes is the library's business.
 
-fn main() {
-    println!("yareta {}", env!("CARGO_PKG_VERSION"));
+mod failure;
+mod inspect;
+mod source;
+mod text;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Outcome;
+
+/// Runs quantized language models from GGUF files on the CPU.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List what is in a GGUF file: metadata, tensors, memory needed.
+    Inspect(inspect::InspectArgs),
+    /// Show the tokens of a text.
+    Tokenize(tokenize::TokenizeArgs),
+}
+
+impl Command {
+    fn run(self) -> Outcome {
+        match self {
+            Command::Inspect(args) => inspect::run(args),
+            Command::Tokenize(args) => tokenize::run(args),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
 }

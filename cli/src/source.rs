@@ -1,0 +1,42 @@
+//! Where a model comes from: a file that the user names, or the one inside the program.
+
+use std::path::{Path, PathBuf};
+
+use yareta::Gguf;
+
+use crate::failure::{Failure, Outcome};
+
+/// The model to work on.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Source {
+    /// GGUF file of the model; of a split model, its first part
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+impl Source {
+    /// What to call it.
+    pub fn name(&self) -> String {
+        match &self.model {
+            Some(path) => path.display().to_string(),
+            None => "no model".into(),
+        }
+    }
+
+    /// Opens the file.
+    pub fn open(&self) -> Outcome<Gguf> {
+        match &self.model {
+            Some(path) => open(path),
+            None => Err(Failure::Usage("give a model with --model FILE".into())),
+        }
+    }
+}
+
+/// Opens a file; whatever is wrong with it, the failure names it.
+fn open(path: &Path) -> Outcome<Gguf> {
+    Gguf::open(path).map_err(|error| match error {
+        // Names the file itself, which may be another part of the same model.
+        yareta::Error::Io { .. } => Failure::from(error),
+        other => Failure::from(other).about(path),
+    })
+}
