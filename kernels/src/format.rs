@@ -3,6 +3,7 @@
 use zerocopy::FromBytes;
 
 use crate::formats::{self, Block};
+use crate::matmul::Weights;
 
 /// One row per format: its number in GGUF files, its name there, and its block.
 macro_rules! formats {
@@ -82,7 +83,7 @@ pub(crate) trait BlockTask {
     type Output;
 
     /// Does it with the weights in blocks of type `B`.
-    fn run<B: Block>(self) -> Self::Output;
+    fn run<B: Block + Weights>(self) -> Self::Output;
 }
 
 impl Format {
@@ -170,7 +171,7 @@ struct Decode<'a> {
 impl BlockTask for Decode<'_> {
     type Output = ();
 
-    fn run<B: Block>(self) {
+    fn run<B: Block + Weights>(self) {
         for (block, out) in blocks::<B>(self.bytes)
             .iter()
             .zip(self.out.chunks_exact_mut(B::WEIGHTS))
@@ -189,7 +190,7 @@ struct Encode<'a> {
 impl BlockTask for Encode<'_> {
     type Output = ();
 
-    fn run<B: Block>(self) {
+    fn run<B: Block + Weights>(self) {
         let (mut weights, mut importance) = ([0.0; formats::SUPER], [1.0; formats::SUPER]);
         let (weights, importance) = (&mut weights[..B::WEIGHTS], &mut importance[..B::WEIGHTS]);
         let blocks = self.out.chunks_exact_mut(size_of::<B>());

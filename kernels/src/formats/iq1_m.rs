@@ -5,7 +5,13 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::iq1_s::SHIFT;
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+
+use super::iq1_s::{SHIFT, SHIFTED, point, shift_bits};
+use super::points::{self, Stepped};
 use super::search::shifted;
 use super::{Block, Half, SUPER, block_size, grids};
 
@@ -66,6 +72,75 @@ impl Block for Iq1M {
                 });
                 ((scale >> (4 * i) & 15) << 12 | steps).into()
             }),
+        }
+    }
+}
+
+/// The bits of the block's scale, from the tops of its four words of 16 bits.
+#[inline(always)]
+fn gathered_scale<S: Lanes>(simd: S, [low, high]: [S::Int; 2]) -> S::Int {
+    let first = simd.and(simd.shift_right::<12>(low), simd.splat_int(0xf));
+    let second = simd.and(simd.shift_right::<24>(low), simd.splat_int(0xf0));
+    let third = simd.and(simd.shift_right::<4>(high), simd.splat_int(0xf00));
+    let fourth = simd.and(simd.shift_right::<16>(high), simd.splat_int(0xf000));
+    simd.or(simd.or(first, second), simd.or(third, fourth))
+}
+
+/// The steps of the eight groups in two words of 16 bits.
+#[inline(always)]
+fn steps<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 8] {
+    let mut steps = [
+        word,
+        simd.shift_right::<3>(word),
+        simd.shift_right::<6>(word),
+        simd.shift_right::<9>(word),
+        simd.shift_right::<16>(word),
+        simd.shift_right::<19>(word),
+        simd.shift_right::<22>(word),
+        simd.shift_right::<25>(word),
+    ];
+    for step in &mut steps {
+        *step = simd.and(*step, simd.splat_int(7));
+    }
+    steps
+}
+
+impl Unpack for Iq1M {
+    type Layout = Signed16;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let words = [
+            blocks.word(simd, offset_of!(Iq1M, groups)),
+            blocks.word(simd, offset_of!(Iq1M, groups) + 4),
+        ];
+        let scale = simd.half_to_float(gathered_scale(simd, words));
+        // Codes are eight times the weights.
+        let scales = Stepped::new(simd, scale, 2.0 / 8.0);
+        for half in 0..2 {
+            let low = blocks.words4(simd, offset_of!(Iq1M, points_low) + 16 * half);
+            let steps = steps(simd, words[half]);
+            for pair in 0..2 {
+                let at = offset_of!(Iq1M, points_high) + 8 * half + 4 * pair;
+                let high = points::lane_nibbles(simd, blocks.word(simd, at));
+                for i in 0..2 {
+                    let low = points::byte_shifts(simd, low[2 * pair + i]);
+                    let mut codes = [words[0]; 8];
+                    for p in 0..4 {
+                        let high = high[4 * i + p];
+                        let minus = shift_bits(simd, simd.shift_right::<3>(high));
+                        let point = point(simd, low[p], simd.shift_left::<8>(high));
+                        let eight = simd.or(point, minus);
+                        [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SHIFTED, eight);
+                    }
+                    let step = 4 * pair + 2 * i;
+                    let both = [
+                        scales.scale(simd, steps[step]),
+                        scales.scale(simd, steps[step + 1]),
+                    ];
+                    sink.group16(4 * half + 2 * pair + i, codes, both);
+                }
+            }
         }
     }
 }

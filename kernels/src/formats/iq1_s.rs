@@ -5,6 +5,12 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+
+use super::points::{self, Stepped};
 use super::search::shifted;
 use super::{Block, Half, SUPER, block_size, grids};
 
@@ -52,6 +58,63 @@ impl Block for Iq1S {
                 let minus = if found.minus[4 * g] { 0x8000 } else { 0 };
                 (minus | (found.steps[g] as u16) << 12 | high).into()
             }),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ1.len()] = points::eights(&grids::IQ1, &[-1, 0, 1]);
+
+/// Eight times the levels shifted up, and from 8 on those shifted down, of IQ1_S and IQ1_M.
+pub(crate) static SHIFTED: [i8; 16] = [-7, 1, 9, 0, 0, 0, 0, 0, -9, -1, 7, 0, 0, 0, 0, 0];
+
+/// The nibbles of the point whose index is the low byte of `low` and bits 8 to 10 of `high`, in
+/// IQ1_S and IQ1_M.
+#[inline(always)]
+pub(crate) fn point<S: Lanes>(simd: S, low: S::Int, high: S::Int) -> S::Int {
+    let index = simd.or(
+        simd.and(low, simd.splat_int(0xff)),
+        simd.and(high, simd.splat_int(0x700)),
+    );
+    simd.lookup(&POINTS, index)
+}
+
+/// What shifts a point down: bit 3 of every nibble in lanes that are 1, nothing in those that
+/// are 0.
+#[inline(always)]
+pub(crate) fn shift_bits<S: Lanes>(simd: S, minus: S::Int) -> S::Int {
+    simd.multiply_int(minus, simd.splat_int(0x8888_8888_u32 as i32))
+}
+
+impl Unpack for Iq1S {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq1S, scale)));
+        // Codes are eight times the weights.
+        let scales = Stepped::new(simd, scale, 2.0 / 8.0);
+        for half in 0..2 {
+            let low = blocks.words4(simd, offset_of!(Iq1S, points_low) + 16 * half);
+            for i in 0..4 {
+                let group = 4 * half + i;
+                let word = blocks.half(simd, offset_of!(Iq1S, groups) + 2 * group);
+                let low = points::byte_shifts(simd, low[i]);
+                // Bits 8 to 10 of each index in their places.
+                let high = [
+                    simd.shift_left::<8>(word),
+                    simd.shift_left::<5>(word),
+                    simd.shift_left::<2>(word),
+                    simd.shift_right::<1>(word),
+                ];
+                let minus = shift_bits(simd, simd.shift_right::<15>(word));
+                let mut codes = [word; 8];
+                for p in 0..4 {
+                    let eight = simd.or(point(simd, low[p], high[p]), minus);
+                    [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SHIFTED, eight);
+                }
+                let step = simd.and(simd.shift_right::<12>(word), simd.splat_int(7));
+                sink.group32(group, codes, scales.scale(simd, step));
+            }
         }
     }
 }

@@ -4,7 +4,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+
 use super::grids::{self, signed};
+use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -63,6 +69,53 @@ impl Block for Iq2S {
                 })
             }),
             groups: pack::neighbours(&found.steps),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ2_S.len()] = points::eights(&grids::IQ2_S, &grids::IQ2_LEVELS);
+static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
+
+impl Unpack for Iq2S {
+    type Layout = Signed16;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2S, scale)));
+        let scales = Stepped::new(simd, scale, 0.25);
+        for half in 0..2 {
+            let low = blocks.words4(simd, offset_of!(Iq2S, points_low) + 16 * half);
+            let signs = blocks.words4(simd, offset_of!(Iq2S, signs) + 16 * half);
+            let high = blocks.word(simd, offset_of!(Iq2S, points_high) + 4 * half);
+            let high = points::byte_shifts(simd, high);
+            let steps = blocks.word(simd, offset_of!(Iq2S, groups) + 4 * half);
+            let steps = points::lane_nibbles(simd, steps);
+            for i in 0..4 {
+                let low = points::byte_shifts(simd, low[i]);
+                let signs = points::byte_shifts(simd, signs[i]);
+                // Bits 8 and 9 of each index in their places.
+                let high = [
+                    simd.shift_left::<8>(high[i]),
+                    simd.shift_left::<6>(high[i]),
+                    simd.shift_left::<4>(high[i]),
+                    simd.shift_left::<2>(high[i]),
+                ];
+                let mut codes = [low[0]; 8];
+                for p in 0..4 {
+                    let index = simd.or(
+                        simd.and(low[p], simd.splat_int(0xff)),
+                        simd.and(high[p], simd.splat_int(0x300)),
+                    );
+                    let point = simd.lookup(&POINTS, index);
+                    let eight = simd.or(point, points::signs(simd, signs[p]));
+                    [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SIGNED, eight);
+                }
+                let pair = [
+                    scales.scale(simd, steps[2 * i]),
+                    scales.scale(simd, steps[2 * i + 1]),
+                ];
+                sink.group16(4 * half + i, codes, pair);
+            }
         }
     }
 }

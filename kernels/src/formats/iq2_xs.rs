@@ -5,7 +5,13 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+
 use super::grids::{self, even_signs, signed};
+use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -51,6 +57,47 @@ impl Block for Iq2Xs {
                 (found.points[p] | u16::from(signs[p] & 0x7f) << 9).into()
             }),
             groups: pack::neighbours(&found.steps),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ2_XS.len()] = points::eights(&grids::IQ2_XS, &grids::IQ2_LEVELS);
+static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
+
+impl Unpack for Iq2Xs {
+    type Layout = Signed16;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xs, scale)));
+        let scales = Stepped::new(simd, scale, 0.25);
+        for half in 0..2 {
+            let steps = blocks.word(simd, offset_of!(Iq2Xs, groups) + 4 * half);
+            let steps = points::lane_nibbles(simd, steps);
+            for i in 0..2 {
+                // A word holds two points.
+                let at = offset_of!(Iq2Xs, points) + 32 * half + 16 * i;
+                let words = blocks.words4(simd, at);
+                for j in 0..2 {
+                    let mut codes = [words[0]; 8];
+                    for p in 0..2 {
+                        let word = words[2 * j + p];
+                        let both = [word, simd.shift_right::<16>(word)];
+                        for (q, word) in both.into_iter().enumerate() {
+                            let signs = points::even_signs(simd, simd.shift_right::<9>(word));
+                            let eight = simd.or(simd.lookup(&POINTS, word), signs);
+                            let at = 4 * p + 2 * q;
+                            [codes[at], codes[at + 1]] = points::codes(simd, &SIGNED, eight);
+                        }
+                    }
+                    let step = 4 * i + 2 * j;
+                    let pair = [
+                        scales.scale(simd, steps[step]),
+                        scales.scale(simd, steps[step + 1]),
+                    ];
+                    sink.group16(4 * half + 2 * i + j, codes, pair);
+                }
+            }
         }
     }
 }

@@ -5,7 +5,13 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+
 use super::grids::{self, even_signs, signed};
+use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size};
@@ -60,6 +66,35 @@ impl Block for Iq2Xxs {
                 points: std::array::from_fn(|p| found.points[4 * g + p] as u8),
                 signs_and_scale: signs::word(&signs[4 * g..], found.steps[g]).into(),
             }),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ2_XXS.len()] = points::eights(&grids::IQ2_XXS, &grids::IQ2_LEVELS);
+static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
+
+impl Unpack for Iq2Xxs {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
+        let scales = Stepped::new(simd, scale, 0.25);
+        for pair in 0..4 {
+            let words = blocks.words4(simd, offset_of!(Iq2Xxs, groups) + 16 * pair);
+            for i in 0..2 {
+                let (indices, word) = (words[2 * i], words[2 * i + 1]);
+                let indices = points::byte_shifts(simd, indices);
+                let signs = points::seven_bit_shifts(simd, word);
+                let mut codes = [word; 8];
+                for p in 0..4 {
+                    let point = simd.lookup(&POINTS, indices[p]);
+                    let eight = simd.or(point, points::even_signs(simd, signs[p]));
+                    [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SIGNED, eight);
+                }
+                let step = simd.shift_right::<28>(word);
+                sink.group32(2 * pair + i, codes, scales.scale(simd, step));
+            }
         }
     }
 }

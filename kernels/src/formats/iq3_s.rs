@@ -4,7 +4,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined};
+
 use super::grids::{self, signed};
+use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -64,6 +70,59 @@ impl Block for Iq3S {
             }),
             signs,
             groups: pack::neighbours(&found.steps),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ3_S.len()] = points::fours(&grids::IQ3_S, &grids::IQ3_S_LEVELS);
+static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_S_LEVELS);
+
+impl Unpack for Iq3S {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
+        let scales = Stepped::new(simd, scale, 2.0);
+        let steps = points::lane_nibbles(simd, blocks.word(simd, offset_of!(Iq3S, groups)));
+        for half in 0..2 {
+            let signs = blocks.words4(simd, offset_of!(Iq3S, signs) + 16 * half);
+            let low = blocks.words8(simd, offset_of!(Iq3S, points_low) + 32 * half);
+            let high = blocks.word(simd, offset_of!(Iq3S, points_high) + 4 * half);
+            let high = points::byte_shifts(simd, high);
+            for i in 0..4 {
+                let signs = points::byte_shifts(simd, signs[i]);
+                let first = points::byte_shifts(simd, low[2 * i]);
+                let second = points::byte_shifts(simd, low[2 * i + 1]);
+                let low = joined(first, second);
+                // Bit 8 of each index in its place.
+                let high = [
+                    simd.shift_left::<8>(high[i]),
+                    simd.shift_left::<7>(high[i]),
+                    simd.shift_left::<6>(high[i]),
+                    simd.shift_left::<5>(high[i]),
+                    simd.shift_left::<4>(high[i]),
+                    simd.shift_left::<3>(high[i]),
+                    simd.shift_left::<2>(high[i]),
+                    simd.shift_left::<1>(high[i]),
+                ];
+                let mut points = low;
+                for p in 0..8 {
+                    let index = simd.or(
+                        simd.and(low[p], simd.splat_int(0xff)),
+                        simd.and(high[p], simd.splat_int(0x100)),
+                    );
+                    points[p] = simd.lookup(&POINTS, index);
+                }
+                let mut codes = low;
+                for p in 0..4 {
+                    let eight = simd.or(points[2 * p], simd.shift_left::<4>(points[2 * p + 1]));
+                    let eight = simd.or(eight, points::signs(simd, signs[p]));
+                    [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SIGNED, eight);
+                }
+                let scale = scales.scale(simd, steps[4 * half + i]);
+                sink.group32(4 * half + i, codes, scale);
+            }
         }
     }
 }

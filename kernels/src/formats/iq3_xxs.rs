@@ -5,7 +5,13 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined};
+
 use super::grids::{self, even_signs, signed};
+use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
 use super::{Block, Half, SUPER, block_size};
@@ -53,6 +59,39 @@ impl Block for Iq3Xxs {
             signs_and_scales: std::array::from_fn(|g| {
                 signs::word(&signs[4 * g..], found.steps[g]).into()
             }),
+        }
+    }
+}
+
+static POINTS: [u32; grids::IQ3_XXS.len()] = points::fours(&grids::IQ3_XXS, &grids::IQ3_XXS_LEVELS);
+static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_XXS_LEVELS);
+
+impl Unpack for Iq3Xxs {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3Xxs, scale)));
+        let scales = Stepped::new(simd, scale, 0.5);
+        for half in 0..2 {
+            let words = blocks.words4(simd, offset_of!(Iq3Xxs, signs_and_scales) + 16 * half);
+            let indices = blocks.words8(simd, offset_of!(Iq3Xxs, points) + 32 * half);
+            for i in 0..4 {
+                let signs = points::seven_bit_shifts(simd, words[i]);
+                let first = points::byte_shifts(simd, indices[2 * i]);
+                let second = points::byte_shifts(simd, indices[2 * i + 1]);
+                let indices = joined(first, second);
+                let mut codes = indices;
+                for p in 0..4 {
+                    let low = simd.lookup(&POINTS, indices[2 * p]);
+                    let high = simd.lookup(&POINTS, indices[2 * p + 1]);
+                    let eight = simd.or(low, simd.shift_left::<4>(high));
+                    let eight = simd.or(eight, points::even_signs(simd, signs[p]));
+                    [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SIGNED, eight);
+                }
+                let step = simd.shift_right::<28>(words[i]);
+                sink.group32(4 * half + i, codes, scales.scale(simd, step));
+            }
         }
     }
 }

@@ -3,6 +3,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined, nibbles};
+
 use super::search::levels::{self, Levels};
 use super::{Block, Half, block_size, pack};
 
@@ -72,5 +77,29 @@ impl Block for Iq4Nl {
             scale,
             codes: pack::nibbles(&values.map(code)),
         }
+    }
+}
+
+/// The levels that codes stand for.
+#[inline(always)]
+pub(crate) fn levels_of<S: Lanes>(
+    simd: S,
+    levels: &[i8; 16],
+    mut codes: [S::Int; 8],
+) -> [S::Int; 8] {
+    for codes in &mut codes {
+        *codes = simd.table16(levels, *codes);
+    }
+    codes
+}
+
+impl Unpack for Iq4Nl {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq4Nl, scale)));
+        let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Iq4Nl, codes)));
+        sink.group32(0, levels_of(simd, &LEVELS, joined(low, high)), scale);
     }
 }

@@ -4,7 +4,12 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::iq4_nl::{LEVELS, Uneven, code};
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, bytes, joined, nibbles, scaled};
+
+use super::iq4_nl::{LEVELS, Uneven, code, levels_of};
 use super::search::levels;
 use super::search::steps::{Chosen, Steps};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -64,6 +69,44 @@ impl Block for Iq4Xs {
             groups_high: high.into(),
             groups_low: std::array::from_fn(|i| steps[2 * i] & 15 | (steps[2 * i + 1] & 15) << 4),
             codes: pack::nibble_runs::<16>(&codes),
+        }
+    }
+}
+
+/// The scales of the eight groups, without the block's.
+#[inline(always)]
+fn group_steps<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq4Xs>) -> [S::Int; 8] {
+    let low = blocks.word(simd, offset_of!(Iq4Xs, groups_low));
+    let [[even], [odd]] = nibbles(simd, [low]);
+    // Four bits, the upper bits of two groups, to each byte.
+    let high = blocks.half(simd, offset_of!(Iq4Xs, groups_high));
+    let high = simd.or(high, simd.shift_left::<8>(high));
+    let high = simd.and(high, simd.splat_int(0x00ff_00ff));
+    let high = simd.or(high, simd.shift_left::<4>(high));
+    let even_high = simd.and(simd.shift_left::<4>(high), simd.splat_int(0x3030_3030));
+    let odd_high = simd.and(simd.shift_left::<2>(high), simd.splat_int(0x3030_3030));
+    let even = bytes(simd, simd.or(even, even_high));
+    let odd = bytes(simd, simd.or(odd, odd_high));
+    let mut steps = [low; 8];
+    for i in 0..4 {
+        steps[2 * i] = simd.subtract_int(even[i], simd.splat_int(32));
+        steps[2 * i + 1] = simd.subtract_int(odd[i], simd.splat_int(32));
+    }
+    steps
+}
+
+impl Unpack for Iq4Xs {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq4Xs, scale)));
+        let steps = group_steps(simd, blocks);
+        for (group, step) in steps.into_iter().enumerate() {
+            let bytes = blocks.words4(simd, offset_of!(Iq4Xs, codes) + 16 * group);
+            let [low, high] = nibbles(simd, bytes);
+            let [scale] = scaled(simd, [step], scale);
+            sink.group32(group, levels_of(simd, &LEVELS, joined(low, high)), scale);
         }
     }
 }

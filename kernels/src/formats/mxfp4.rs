@@ -4,6 +4,12 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined, nibbles};
+
+use super::iq4_nl::levels_of;
 use super::{Block, block_size, pack, search};
 
 /// Weights in a block.
@@ -26,10 +32,10 @@ block_size!(Mxfp4, 17);
 
 /// 2^(`exponent` − 128), half of the scale because the levels are doubled. The two smallest are
 /// subnormal floats.
-pub(crate) fn half_scale(exponent: u8) -> f32 {
+pub(crate) const fn half_scale(exponent: u8) -> f32 {
     f32::from_bits(match exponent {
         0 | 1 => 0x0020_0000 << exponent,
-        _ => u32::from(exponent - 1) << 23,
+        _ => (exponent as u32 - 1) << 23,
     })
 }
 
@@ -85,5 +91,28 @@ impl Block for Mxfp4 {
             }
         }
         best.1
+    }
+}
+
+/// The bits of [`half_scale`] of every exponent.
+static HALF_SCALES: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut exponent = 0;
+    while exponent < 256 {
+        table[exponent] = half_scale(exponent as u8).to_bits();
+        exponent += 1;
+    }
+    table
+};
+
+impl Unpack for Mxfp4 {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let exponent = blocks.byte(simd, offset_of!(Mxfp4, exponent));
+        let scale = simd.bits_to_float(simd.lookup(&HALF_SCALES, exponent));
+        let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Mxfp4, codes)));
+        sink.group32(0, levels_of(simd, &LEVELS, joined(low, high)), scale);
     }
 }

@@ -3,6 +3,14 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{
+    BlockRows, Sink, Three16, Unpack, and_each, bytes, or_each, scaled, shift_left_each,
+    shift_right_each,
+};
+
 use super::search::levels::{self, Whole};
 use super::search::steps::{Chosen, Steps};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -67,6 +75,65 @@ impl Block for Q3K {
                 _ => (0..4).fold(0, |byte, k| byte | steps[4 * k + i - 8] >> 4 << (2 * k)),
             }),
             scale: chosen.scale,
+        }
+    }
+}
+
+/// The sixteen group scales, in pairs.
+#[inline(always)]
+fn group_scales<S: Lanes>(simd: S, blocks: BlockRows<'_, Q3K>) -> [[S::Int; 2]; 8] {
+    let (four, two) = (simd.splat_int(0x0f0f_0f0f), simd.splat_int(0x3030_3030));
+    let first = blocks.word(simd, offset_of!(Q3K, groups));
+    let second = blocks.word(simd, offset_of!(Q3K, groups) + 4);
+    let high = blocks.word(simd, offset_of!(Q3K, groups) + 8);
+    let low = [
+        first,
+        second,
+        simd.shift_right::<4>(first),
+        simd.shift_right::<4>(second),
+    ];
+    let high = [
+        simd.shift_left::<4>(high),
+        simd.shift_left::<2>(high),
+        high,
+        simd.shift_right::<2>(high),
+    ];
+    let offset = simd.splat_int(32);
+    let mut scales = [[offset; 2]; 8];
+    for i in 0..4 {
+        let four_scales = simd.or(simd.and(low[i], four), simd.and(high[i], two));
+        let [a, b, c, d] = bytes(simd, four_scales);
+        scales[2 * i] = [simd.subtract_int(a, offset), simd.subtract_int(b, offset)];
+        scales[2 * i + 1] = [simd.subtract_int(c, offset), simd.subtract_int(d, offset)];
+    }
+    scales
+}
+
+impl Unpack for Q3K {
+    type Layout = Three16;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q3K, scale)));
+        let groups = group_scales(simd, blocks);
+        let (two, third) = (simd.splat_int(0x0303_0303), simd.splat_int(0x0404_0404));
+        // Bit b of `high` is wanted in bit 2 at group b.
+        let high = blocks.words8(simd, offset_of!(Q3K, high));
+        let mut third_bits = shift_left_each::<2, S, 8>(simd, high);
+        for half in 0..2 {
+            if half == 1 {
+                third_bits = shift_right_each::<2, S, 8>(simd, high);
+            }
+            let mut low = blocks.words8(simd, offset_of!(Q3K, low) + 32 * half);
+            for k in 0..4 {
+                let codes = and_each(simd, low, two);
+                let codes = or_each(simd, codes, and_each(simd, third_bits, third));
+                low = shift_right_each::<2, S, 8>(simd, low);
+                third_bits = shift_right_each::<1, S, 8>(simd, third_bits);
+                let group = 4 * half + k;
+                let scales = scaled(simd, groups[group], scale);
+                sink.group16(group, codes, scales);
+            }
         }
     }
 }

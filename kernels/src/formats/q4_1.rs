@@ -2,6 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, NibbleMin32, Sink, Unpack, joined, nibbles};
+
 use super::search::affine::{self, Line};
 use super::{Block, Half, block_size, pack};
 
@@ -47,5 +52,17 @@ impl Block for Q4_1 {
             minimum,
             codes: pack::nibbles(&codes),
         }
+    }
+}
+
+impl Unpack for Q4_1 {
+    type Layout = NibbleMin32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let halves = blocks.word(simd, offset_of!(Q4_1, scale));
+        let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Q4_1, codes)));
+        sink.group32(0, joined(low, high), simd.half_to_float(halves));
+        sink.minimum32(0, simd.half_to_float(simd.shift_right::<16>(halves)));
     }
 }

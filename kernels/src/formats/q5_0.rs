@@ -3,6 +3,11 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Five32, Sink, Unpack, joined, nibbles};
+
 use super::search::levels::{self, Whole};
 use super::{Block, Half, block_size, pack};
 
@@ -47,5 +52,45 @@ impl Block for Q5_0 {
             high: pack::fifth_bits(&codes).into(),
             low: pack::nibbles(&codes),
         }
+    }
+}
+
+/// Sets bit 4 of code i to bit i of `fifth`.
+#[inline(always)]
+pub(crate) fn with_fifth_bits<S: Lanes>(
+    simd: S,
+    mut codes: [S::Int; 8],
+    fifth: S::Int,
+) -> [S::Int; 8] {
+    let fours = [
+        fifth,
+        simd.shift_right::<4>(fifth),
+        simd.shift_right::<8>(fifth),
+        simd.shift_right::<12>(fifth),
+        simd.shift_right::<16>(fifth),
+        simd.shift_right::<20>(fifth),
+        simd.shift_right::<24>(fifth),
+        simd.shift_right::<28>(fifth),
+    ];
+    // Copies of four bits moved by 4, 11, 18 and 25 do not overlap; of copy k, bit k is at
+    // 8 k + 4.
+    let copies = simd.splat_int(1 << 4 | 1 << 11 | 1 << 18 | 1 << 25);
+    let (four, places) = (simd.splat_int(15), simd.splat_int(0x1010_1010));
+    for (codes, bits) in codes.iter_mut().zip(fours) {
+        let spread = simd.multiply_int(simd.and(bits, four), copies);
+        *codes = simd.or(*codes, simd.and(spread, places));
+    }
+    codes
+}
+
+impl Unpack for Q5_0 {
+    type Layout = Five32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q5_0, scale)));
+        let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Q5_0, low)));
+        let fifth = blocks.word(simd, offset_of!(Q5_0, high));
+        sink.group32(0, with_fifth_bits(simd, joined(low, high), fifth), scale);
     }
 }

@@ -3,6 +3,12 @@
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, FiveMin32, Sink, Unpack, joined, nibbles};
+
+use super::q5_0::with_fifth_bits;
 use super::search::affine::{self, Line};
 use super::{Block, Half, block_size, pack};
 
@@ -54,5 +60,19 @@ impl Block for Q5_1 {
             high: pack::fifth_bits(&codes).into(),
             low: pack::nibbles(&codes),
         }
+    }
+}
+
+impl Unpack for Q5_1 {
+    type Layout = FiveMin32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let halves = blocks.word(simd, offset_of!(Q5_1, scale));
+        let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Q5_1, low)));
+        let fifth = blocks.word(simd, offset_of!(Q5_1, high));
+        let codes = with_fifth_bits(simd, joined(low, high), fifth);
+        sink.group32(0, codes, simd.half_to_float(halves));
+        sink.minimum32(0, simd.half_to_float(simd.shift_right::<16>(halves)));
     }
 }

@@ -3,6 +3,11 @@
 use zerocopy::little_endian::{F32, I16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+
 use super::{Block, SUPER, block_size, search};
 
 /// 292 bytes, 9.125 bits per weight.
@@ -50,6 +55,19 @@ impl Block for Q8K {
                 let part = &codes[16 * s..][..16];
                 part.iter().copied().map(i16::from).sum::<i16>().into()
             }),
+        }
+    }
+}
+
+impl Unpack for Q8K {
+    type Layout = Signed32;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.bits_to_float(blocks.word(simd, offset_of!(Q8K, scale)));
+        for group in 0..SUPER / 32 {
+            let codes = blocks.words8(simd, offset_of!(Q8K, codes) + 32 * group);
+            sink.group32(group, codes, scale);
         }
     }
 }

@@ -6,6 +6,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Sink, Ternary256, Unpack, and_each, joined, shift_right_each};
+
 use super::{Block, Half, SUPER, block_size, ternary};
 
 /// 54 bytes, 1.6875 bits per weight.
@@ -66,5 +71,68 @@ impl Block for Tq1_0 {
             fours: std::array::from_fn(|i| byte(tail, i, 4)),
             scale,
         }
+    }
+}
+
+/// Fractions that give up their digits of base 3, first digit first.
+struct Digits<S: Lanes, const N: usize> {
+    /// The even bytes, in the lower halves of 16 bits.
+    even: [S::Int; N],
+    /// The odd bytes, likewise.
+    odd: [S::Int; N],
+}
+
+impl<S: Lanes, const N: usize> Digits<S, N> {
+    #[inline(always)]
+    fn new(simd: S, bytes: [S::Int; N]) -> Self {
+        let mask = simd.splat_int(0x00ff_00ff);
+        Digits {
+            even: and_each(simd, bytes, mask),
+            odd: and_each(simd, shift_right_each::<8, S, N>(simd, bytes), mask),
+        }
+    }
+
+    /// The next digit of every byte.
+    #[inline(always)]
+    fn next(&mut self, simd: S) -> [S::Int; N] {
+        let fraction = simd.splat_int(0x00ff_00ff);
+        let mut digits = self.even;
+        for i in 0..N {
+            let even = simd.add_int(self.even[i], simd.shift_left::<1>(self.even[i]));
+            let odd = simd.add_int(self.odd[i], simd.shift_left::<1>(self.odd[i]));
+            self.even[i] = simd.and(even, fraction);
+            self.odd[i] = simd.and(odd, fraction);
+            // What exceeds the fraction's byte is the digit.
+            digits[i] = simd.or(
+                simd.and(simd.shift_right::<8>(even), simd.splat_int(0x0003_0003)),
+                simd.and(odd, simd.splat_int(0x0300_0300)),
+            );
+        }
+        digits
+    }
+}
+
+impl Unpack for Tq1_0 {
+    type Layout = Ternary256;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let mut long = Digits::new(simd, blocks.words8(simd, offset_of!(Tq1_0, fives)));
+        for group in 0..5 {
+            sink.group256(group, long.next(simd));
+        }
+        let mut short = Digits::new(simd, blocks.words4(simd, offset_of!(Tq1_0, fives) + 32));
+        for group in 5..7 {
+            let (first, second) = (short.next(simd), short.next(simd));
+            sink.group256(group, joined(first, second));
+        }
+        let first = short.next(simd);
+        let mut fours = Digits::new(simd, [blocks.word(simd, offset_of!(Tq1_0, fours))]);
+        let mut second = first;
+        for digits in &mut second {
+            [*digits] = fours.next(simd);
+        }
+        sink.group256(7, joined(first, second));
+        sink.scale(simd.half_to_float(blocks.half(simd, offset_of!(Tq1_0, scale))));
     }
 }

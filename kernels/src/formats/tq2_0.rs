@@ -2,6 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use std::mem::offset_of;
+
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Sink, Ternary256, Unpack, and_each, shift_right_each};
+
 use super::{Block, Half, SUPER, block_size, pack, ternary};
 
 /// 66 bytes, 2.0625 bits per weight.
@@ -36,5 +41,22 @@ impl Block for Tq2_0 {
             codes: pack::quarters(&digits, 0),
             scale,
         }
+    }
+}
+
+impl Unpack for Tq2_0 {
+    type Layout = Ternary256;
+
+    #[inline(always)]
+    fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let mask = simd.splat_int(0x0303_0303);
+        for half in 0..2 {
+            let mut codes = blocks.words8(simd, offset_of!(Tq2_0, codes) + 32 * half);
+            for k in 0..4 {
+                sink.group256(4 * half + k, and_each(simd, codes, mask));
+                codes = shift_right_each::<2, S, 8>(simd, codes);
+            }
+        }
+        sink.scale(simd.half_to_float(blocks.half(simd, offset_of!(Tq2_0, scale))));
     }
 }

@@ -20,7 +20,8 @@ mod float;
 mod quantized;
 
 use crate::activations::{Activations, Precision};
-use crate::format::Format;
+use crate::format::{BlockTask, Format};
+use crate::formats::Block;
 use crate::isa::{Cpu, Kernel, Lanes, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -167,16 +168,7 @@ impl<'a> MatMul<'a> {
             }
             let rows = start..(start + self.chunk).min(self.weights.rows);
             let chunk = Chunk { job: self, rows };
-            match self.weights.format {
-                Format::F32 => chunk.run::<crate::formats::F32>(),
-                Format::F16 => chunk.run::<crate::formats::F16>(),
-                Format::BF16 => chunk.run::<crate::formats::Bf16>(),
-                Format::Q4_0 => chunk.run::<crate::formats::q4_0::Q4_0>(),
-                Format::Q8_0 => chunk.run::<crate::formats::q8_0::Q8_0>(),
-                Format::Q4_K => chunk.run::<crate::formats::q4_k::Q4K>(),
-                Format::Q6_K => chunk.run::<crate::formats::q6_k::Q6K>(),
-                other => panic!("{other} cannot be multiplied yet"),
-            }
+            self.weights.format.run(chunk);
         }
     }
 }
@@ -187,8 +179,10 @@ struct Chunk<'j, 'a> {
     rows: Range<usize>,
 }
 
-impl Chunk<'_, '_> {
-    fn run<B: Weights>(self) {
+impl BlockTask for Chunk<'_, '_> {
+    type Output = ();
+
+    fn run<B: Block + Weights>(self) {
         self.job.cpu.run(ChunkOf::<B> {
             chunk: self,
             block: PhantomData,
