@@ -91,6 +91,12 @@ pub enum Error {
         /// Name of its type.
         found: String,
     },
+    /// A tensor has no place in the model: without it the model would compute something else.
+    #[error("tensor `{tensor}` has no place in a model of this architecture")]
+    UnknownTensor {
+        /// The tensor.
+        tensor: String,
+    },
     /// The model's architecture has no row in the architecture table.
     #[error("architecture `{name}` is not supported")]
     Architecture {

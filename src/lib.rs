@@ -1,14 +1,27 @@
 //! Runs quantized language models from memory-mapped GGUF files on the CPU.
 
+mod arch;
+mod cache;
+mod cancel;
+mod config;
 mod error;
 mod file;
+mod forward;
 pub mod gguf;
+mod model;
 mod sampler;
+mod session;
 mod threads;
 pub mod tokenizer;
+mod weights;
 
+pub use arch::names as architectures;
+pub use cancel::CancelToken;
 pub use error::{Error, Result};
 pub use gguf::Gguf;
+pub use model::{MemoryPlan, Model, ModelOptions};
 pub use sampler::Sampler;
+pub use session::{FeedOptions, Session, SessionOptions};
 pub use threads::Threads;
 pub use tokenizer::{EncodeOptions, StreamDecoder, Token, Tokenizer};
+pub use yareta_kernels::{Isa, KvType};

@@ -1,0 +1,310 @@
+//! The forward pass: from tokens to logits, one formula for every architecture of the table.
+//!
+//! ```text
+//! a = norm1(x)            y = attention(a)
+//! f = norm2(x + y) if sequential, norm2(x) if parallel, a if there is no norm2
+//! x' = x + y + ffn(f)     post-norms, if present, apply to y and to ffn(f)
+//! ```
+//!
+//! The leader runs this sequential code; what is worth sharing is posted to its [`Team`]. Tokens
+//! are the columns of every matrix product. Each result depends on its own column alone, in a
+//! fixed order of arithmetic, so a prompt gives the same bits fed at once, in pieces or token by
+//! token, on any number of threads.
+
+mod experts;
+mod scratch;
+mod tools;
+
+pub(crate) use scratch::{LOGIT_COLUMNS, Scratch};
+
+use yareta_kernels::{Attention, AttentionInputs, Cpu, KvLayer};
+
+use crate::arch::Residual;
+use crate::config::Config;
+use crate::gguf::Gguf;
+use crate::threads::Team;
+use crate::weights::{FeedForward, Layer, Mlp, Weights};
+use crate::{Error, Result};
+use tools::Tools;
+
+/// What a pass reads: everything about a model, immutable.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) cpu: Cpu,
+    pub(crate) gguf: &'a Gguf,
+    pub(crate) config: &'a Config,
+    pub(crate) weights: &'a Weights,
+    /// Angle per position of each pair of rotated elements, (pairs).
+    pub(crate) frequencies: &'a [f64],
+}
+
+/// One forward pass over a batch of tokens.
+pub(crate) struct Pass<'a> {
+    parts: Parts<'a>,
+    tools: Tools<'a>,
+    cache: &'a mut [KvLayer],
+    scratch: &'a mut Scratch,
+    /// Position of the first token of the batch.
+    position: usize,
+    /// Number of tokens.
+    tokens: usize,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that writes the cache from `position` on.
+    pub(crate) fn new(
+        parts: Parts<'a>,
+        team: &'a Team<'a>,
+        cache: &'a mut [KvLayer],
+        scratch: &'a mut Scratch,
+        position: usize,
+    ) -> Pass<'a> {
+        Pass {
+            parts,
+            tools: Tools {
+                cpu: parts.cpu,
+                gguf: parts.gguf,
+                team,
+            },
+            cache,
+            scratch,
+            position,
+            tokens: 0,
+        }
+    }
+
+    /// Runs `tokens`, at most the scratch's batch of them and all in the vocabulary, through all
+    /// layers. Asks `cancelled` between layers.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; then positions from the first of the batch on hold nothing.
+    pub(crate) fn run(&mut self, tokens: &[u32], cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.tokens = tokens.len();
+        self.embed(tokens);
+        self.turn();
+        let layers = &self.parts.weights.layers;
+        for (index, layer) in layers.iter().enumerate() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.attend(index, layer);
+            self.join(layer);
+        }
+        Ok(())
+    }
+
+    /// Computes the logits of `count` tokens of the batch from `first` on, at most
+    /// [`LOGIT_COLUMNS`]: (count, vocabulary).
+    pub(crate) fn logits(&mut self, first: usize, count: usize) -> &[f32] {
+        let Config {
+            width, vocabulary, ..
+        } = *self.parts.config;
+        let weights = self.parts.weights;
+        let scratch = &mut *self.scratch;
+        let normed = &mut scratch.normed[..count * width];
+        let residual = &scratch.residual[first * width..(first + count) * width];
+        self.tools
+            .norm(self.parts.config, &weights.output_norm, residual, normed);
+        let logits = &mut scratch.logits[..count * vocabulary];
+        let prepared = &mut scratch.prepared;
+        let precision = weights.output.matrix.precision();
+        self.tools.prepare(normed, width, precision, prepared);
+        self.tools.multiply(prepared, [(&weights.output, logits)]);
+        &scratch.logits[..count * vocabulary]
+    }
+
+    /// The vector of each token: its row of the embedding.
+    fn embed(&mut self, tokens: &[u32]) {
+        let width = self.parts.config.width;
+        let matrix = self.parts.weights.embedding.of(self.parts.gguf);
+        let rows = self.scratch.residual.chunks_exact_mut(width).zip(tokens);
+        self.tools.team.for_each(rows, |(row, token)| {
+            matrix.format().decode(matrix.row(*token as usize), row);
+        });
+    }
+
+    /// Cosines and sines for the positions of the batch.
+    fn turn(&mut self) {
+        let rope = &self.parts.config.rope;
+        let magnitude = f64::from(rope.magnitude());
+        let frequencies = self.parts.frequencies;
+        let first = self.position;
+        let angles = &mut self.scratch.angles[..self.tokens * rope.dimensions];
+        let rows = angles.chunks_exact_mut(rope.dimensions).enumerate();
+        self.tools.team.for_each(rows, |(token, row)| {
+            let position = (first + token) as f64;
+            for (turn, frequency) in row.as_chunks_mut().0.iter_mut().zip(frequencies) {
+                let (sin, cos) = (position * frequency).sin_cos();
+                *turn = [(cos * magnitude) as f32, (sin * magnitude) as f32];
+            }
+        });
+    }
+
+    /// The first half of a layer: leaves what the attention adds in `change`, and what it read in
+    /// `normed`.
+    fn attend(&mut self, index: usize, layer: &Layer) {
+        let config = self.parts.config;
+        let tokens = self.tokens;
+        let Scratch {
+            residual,
+            normed,
+            change,
+            queries,
+            keys,
+            values,
+            mixed,
+            angles,
+            prepared,
+            attention,
+            ..
+        } = &mut *self.scratch;
+        let normed = &mut normed[..tokens * config.width];
+        let queries = &mut queries[..tokens * config.heads * config.key_dim];
+        let keys = &mut keys[..tokens * config.kv_heads * config.key_dim];
+        let values = &mut values[..tokens * config.kv_heads * config.value_dim];
+        let mixed = &mut mixed[..tokens * config.heads * config.value_dim];
+        let change = &mut change[..tokens * config.width];
+
+        let residual = &residual[..tokens * config.width];
+        self.tools
+            .norm(config, &layer.attention_norm, residual, normed);
+        let (query, key, value) = (&layer.query, &layer.key, &layer.value);
+        let precision = query.matrix.precision();
+        let precision = precision.and(key.matrix.precision());
+        let precision = precision.and(value.matrix.precision());
+        self.tools
+            .prepare(normed, config.width, precision, prepared);
+        self.tools.multiply(
+            prepared,
+            [
+                (query, &mut *queries),
+                (key, &mut *keys),
+                (value, &mut *values),
+            ],
+        );
+        let angles = &angles[..tokens * config.rope.dimensions];
+        self.tools
+            .place(config, layer.query_norm.as_ref(), queries, angles);
+        self.tools
+            .place(config, layer.key_norm.as_ref(), keys, angles);
+        let cache = &mut self.cache[index];
+        cache.store(self.parts.cpu, self.position, keys, values);
+
+        let inputs = AttentionInputs {
+            queries,
+            heads: config.heads,
+            cache,
+            first_position: self.position,
+            scale: config.attention_scale,
+            window: config.window,
+            soft_cap: None,
+            sinks: None,
+            slopes: None,
+        };
+        let job = Attention::new(self.parts.cpu, inputs, attention, mixed);
+        self.tools.team.run(&|| job.work());
+        drop(job);
+
+        let output = &layer.attention_output;
+        let precision = output.matrix.precision();
+        let length = config.heads * config.value_dim;
+        self.tools.prepare(mixed, length, precision, prepared);
+        self.tools.multiply(prepared, [(output, &mut *change)]);
+        if let Some(norm) = &layer.attention_post_norm {
+            self.tools.norm_in_place(config, norm, change);
+        }
+    }
+
+    /// The second half of a layer: adds what the attention and the feed-forward network give.
+    fn join(&mut self, layer: &Layer) {
+        let config = self.parts.config;
+        let length = self.tokens * config.width;
+        let tools = self.tools;
+        let residual = &mut self.scratch.residual[..length];
+        let normed = &mut self.scratch.normed[..length];
+        let change = &self.scratch.change[..length];
+        let norm = layer.feed_forward_norm.as_ref();
+        match config.residual {
+            Residual::Sequential => {
+                tools.add(config.width, residual, change);
+                if let Some(norm) = norm {
+                    tools.norm(config, norm, residual, normed);
+                }
+            }
+            Residual::Parallel => {
+                if let Some(norm) = norm {
+                    tools.norm(config, norm, residual, normed);
+                }
+                tools.add(config.width, residual, change);
+            }
+        }
+        match &layer.feed_forward {
+            FeedForward::Dense(mlp) => self.dense(mlp),
+            FeedForward::Experts { router, experts } => {
+                experts::mix(tools, config, (router, experts), self.scratch, self.tokens);
+            }
+        }
+        let residual = &mut self.scratch.residual[..length];
+        let change = &mut self.scratch.change[..length];
+        if let Some(norm) = &layer.feed_forward_post_norm {
+            tools.norm_in_place(config, norm, change);
+        }
+        tools.add(config.width, residual, change);
+    }
+
+    /// `change = mlp(normed)`.
+    fn dense(&mut self, mlp: &Mlp) {
+        let config = self.parts.config;
+        let scratch = &mut *self.scratch;
+        let hidden = Hidden {
+            gate: &mut scratch.gate[..self.tokens * config.hidden],
+            up: &mut scratch.up[..self.tokens * config.hidden],
+            prepared: &mut scratch.prepared,
+        };
+        let normed = &scratch.normed[..self.tokens * config.width];
+        let change = &mut scratch.change[..self.tokens * config.width];
+        hidden.compute(self.tools, config, mlp, (normed, change));
+    }
+}
+
+/// The buffers between the two halves of a feed-forward network.
+struct Hidden<'a> {
+    gate: &'a mut [f32], // (tokens, hidden)
+    up: &'a mut [f32],   // (tokens, hidden)
+    prepared: &'a mut yareta_kernels::Activations,
+}
+
+impl Hidden<'_> {
+    /// `output = mlp(input)`, both (tokens, width).
+    fn compute(self, tools: Tools, config: &Config, mlp: &Mlp, io: (&[f32], &mut [f32])) {
+        let Hidden { gate, up, prepared } = self;
+        let (input, output) = io;
+        let activation = config.architecture.activation;
+        let mut precision = mlp.up.matrix.precision();
+        if let Some(gate) = &mlp.gate {
+            precision = precision.and(gate.matrix.precision());
+        }
+        tools.prepare(input, config.width, precision, prepared);
+        match &mlp.gate {
+            Some(weights) => {
+                tools.multiply(prepared, [(weights, &mut *gate), (&mlp.up, &mut *up)]);
+                let rows = gate.chunks_exact_mut(config.hidden);
+                let rows = rows.zip(up.chunks_exact(config.hidden));
+                tools.team.for_each(rows, |(gate, up)| {
+                    tools.cpu.activate_multiply(activation, gate, up);
+                });
+            }
+            None => {
+                tools.multiply(prepared, [(&mlp.up, &mut *gate)]);
+                tools
+                    .team
+                    .for_each(gate.chunks_exact_mut(config.hidden), |row| {
+                        tools.cpu.activate(activation, row);
+                    });
+            }
+        }
+        let precision = mlp.down.matrix.precision();
+        tools.prepare(gate, config.hidden, precision, prepared);
+        tools.multiply(prepared, [(&mlp.down, output)]);
+    }
+}
