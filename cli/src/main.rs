@@ -7,6 +7,7 @@
 mod failure;
 mod inspect;
 mod source;
+mod synthesize;
 mod text;
 mod tokenize;
 
@@ -30,6 +31,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show the tokens of a text.
     Tokenize(tokenize::TokenizeArgs),
+    /// Write a model of a real one's shape with random weights, for measurements.
+    Synthesize(synthesize::SynthesizeArgs),
 }
 
 impl Command {
@@ -37,6 +40,7 @@ impl Command {
         match self {
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
+            Command::Synthesize(args) => Ok(synthesize::run(&args)?),
         }
     }
 }

@@ -10,12 +10,12 @@ use yareta_kernels::Format;
 /// The type of a tensor's elements, as numbered by ggml. A tensor is a sequence of *blocks* of
 /// [`block_len`](TensorType::block_len) elements in
 /// [`block_bytes`](TensorType::block_bytes) bytes each.
-#[derive(Clone, Copy)]
-pub struct TensorType(&'static Row);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorType(u8); // its number, which is its position in the table
 
 /// One line of the table.
 struct Row {
-    id: u32,
+    id: u8,
     name: &'static str,
     block_len: u32,   // elements
     block_bytes: u32, // bytes
@@ -33,12 +33,7 @@ macro_rules! tensor_types {
 
         impl TensorType {
             $(#[doc = concat!("`", stringify!($name), "`, number ", $id, ".")]
-            pub const $name: TensorType = TensorType(&Row {
-                id: $id,
-                name: stringify!($name),
-                block_len: $block_len,
-                block_bytes: $block_bytes,
-            });)*
+            pub const $name: TensorType = TensorType($id);)*
         }
     };
 }
@@ -93,13 +88,14 @@ tensor_types! {
 impl TensorType {
     /// Every known type, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = TensorType> {
-        ROWS.iter().map(TensorType)
+        ROWS.iter().map(|row| TensorType(row.id))
     }
 
     /// The type that GGUF files write as `id`.
     pub fn from_id(id: u32) -> Option<TensorType> {
         // The numbers have no gaps, which a test checks.
-        ROWS.get(usize::try_from(id).ok()?).map(TensorType)
+        let row = ROWS.get(usize::try_from(id).ok()?)?;
+        Some(TensorType(row.id))
     }
 
     /// The type of that name, in any case: `Q4_K`, `q4_k`.
@@ -109,37 +105,41 @@ impl TensorType {
 
     /// The number that stands for it in GGUF files.
     pub fn id(self) -> u32 {
-        self.0.id
+        u32::from(self.0)
     }
 
     /// Its name, such as `Q4_K`.
     pub fn name(self) -> &'static str {
-        self.0.name
+        self.row().name
     }
 
     /// Elements in a block; rows are whole blocks.
     pub fn block_len(self) -> usize {
-        self.0.block_len as usize
+        self.row().block_len as usize
     }
 
     /// Bytes of a block.
     pub fn block_bytes(self) -> usize {
-        self.0.block_bytes as usize
+        self.row().block_bytes as usize
     }
 
     /// Bytes of `elements` elements; `None` if they are not whole blocks or the number overflows.
     pub fn bytes(self, elements: u64) -> Option<u64> {
-        let block_len = u64::from(self.0.block_len);
+        let block_len = u64::from(self.row().block_len);
         let blocks = elements / block_len;
         let whole = elements.is_multiple_of(block_len);
         blocks
-            .checked_mul(u64::from(self.0.block_bytes))
+            .checked_mul(u64::from(self.row().block_bytes))
             .filter(|_| whole)
     }
 
     /// The weight format that computes with it; `None` if yareta has none.
     pub fn format(self) -> Option<Format> {
-        Format::from_id(self.0.id)
+        Format::from_id(self.id())
+    }
+
+    fn row(self) -> &'static Row {
+        &ROWS[usize::from(self.0)] // only numbers of rows are ever wrapped
     }
 }
 
@@ -147,20 +147,6 @@ impl From<Format> for TensorType {
     fn from(format: Format) -> TensorType {
         // Every format has a row, which a test checks.
         TensorType::from_id(format.id()).unwrap_or(TensorType::F32)
-    }
-}
-
-impl PartialEq for TensorType {
-    fn eq(&self, other: &TensorType) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for TensorType {}
-
-impl std::hash::Hash for TensorType {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
     }
 }
 

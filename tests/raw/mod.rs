@@ -103,3 +103,14 @@ impl Raw {
         }
     }
 }
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_field_by_field_is_a_file() {
+        let file = Raw::header(0, 1).key_u32("k", 7).data(0).done();
+        let file = yareta::Gguf::from_bytes(file).unwrap();
+        assert_eq!(file.metadata().u32("k").unwrap(), Some(7));
+    }
+}
