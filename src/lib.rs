@@ -24,4 +24,4 @@ pub use sampler::Sampler;
 pub use session::{FeedOptions, Session, SessionOptions};
 pub use threads::Threads;
 pub use tokenizer::{EncodeOptions, StreamDecoder, Token, Tokenizer};
-pub use yareta_kernels::{Isa, KvType};
+pub use yareta_kernels::{Cpu, Isa, KvType, limits};

@@ -6,15 +6,19 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use serde_json::{Map, json};
-use yareta::Gguf;
 use yareta::gguf::{Array, TensorInfo, TensorType, Value};
+use yareta::{Gguf, MemoryPlan, Model};
 
 use crate::failure::{Failure, Outcome};
+use crate::options::SessionArgs;
 use crate::source::Source;
 use crate::text::{Plain, Side, Table, bytes, count, shortened};
 
 /// Characters of a metadata value in the listing.
 const SHOWN: usize = 80;
+
+/// The context of a session for which none is asked, as the library has it.
+const DEFAULT_CONTEXT: usize = 4096;
 
 /// Elements of an array in the listing and in JSON.
 const ELEMENTS: usize = 8;
@@ -27,6 +31,8 @@ pub struct InspectArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    session: SessionArgs,
     /// Print the value of one metadata key and nothing else
     #[arg(long, value_name = "KEY", conflicts_with_all = ["json", "full"])]
     key: Option<String>,
@@ -47,11 +53,23 @@ pub fn run(mut args: InspectArgs) -> Outcome {
     match &args.key {
         Some(key) => print_key(&gguf, key, &mut out)?,
         None if args.json => {
-            serde_json::to_writer_pretty(&mut out, &describe(&gguf, &name, args.full))
-                .map_err(io::Error::from)?;
+            let mut all = describe(&gguf, &name, args.full);
+            all["memory"] = match plan(&gguf, &args.session) {
+                Ok((context, plan)) => json!({
+                    "context": context,
+                    "weights_bytes": plan.weights,
+                    "cache_bytes": plan.cache,
+                    "scratch_bytes": plan.scratch,
+                }),
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
             writeln!(out)?;
         }
-        None => list(&gguf, &name, args.full, &mut out)?,
+        None => {
+            list(&gguf, &name, args.full, &mut out)?;
+            print_plan(&gguf, &args.session, &mut out)?;
+        }
     }
     Ok(out.flush()?)
 }
@@ -190,6 +208,33 @@ fn list(gguf: &Gguf, name: &str, full: bool, out: &mut impl Write) -> Outcome {
         ]);
     }
     Ok(table.write(out, 2)?)
+}
+
+/// The context of a session with these options and the memory it takes.
+fn plan(gguf: &Gguf, session: &SessionArgs) -> yareta::Result<(usize, MemoryPlan)> {
+    let model = Model::from_gguf(gguf.clone())?;
+    let options = session.options();
+    Ok((
+        session
+            .context
+            .unwrap_or(model.context().min(DEFAULT_CONTEXT)),
+        model.plan(&options)?,
+    ))
+}
+
+fn print_plan(gguf: &Gguf, session: &SessionArgs, out: &mut impl Write) -> Outcome {
+    match plan(gguf, session) {
+        Ok((context, plan)) => writeln!(
+            out,
+            "\nmemory of a session with a context of {context}: {} of weights (mapped), {} of \
+             cache, {} of scratch",
+            bytes(plan.weights),
+            bytes(plan.cache),
+            bytes(plan.scratch),
+        )?,
+        Err(error) => writeln!(out, "\nyareta cannot run it: {}", Plain(&error.to_string()))?,
+    }
+    Ok(())
 }
 
 fn type_name(value: &Value) -> String {

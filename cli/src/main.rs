@@ -4,8 +4,14 @@
 //! all went well, 1 when something failed, 2 when the command line asks for what cannot be, 130
 //! when interrupted. What a model computes is the library's business.
 
+mod bench;
 mod failure;
+mod generate;
 mod inspect;
+mod interrupt;
+mod options;
+mod run;
+mod screen;
 mod source;
 mod synthesize;
 mod text;
@@ -27,20 +33,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Go on from a text.
+    Run(run::RunArgs),
     /// List what is in a GGUF file: metadata, tensors, memory needed.
     Inspect(inspect::InspectArgs),
     /// Show the tokens of a text.
     Tokenize(tokenize::TokenizeArgs),
     /// Write a model of a real one's shape with random weights, for measurements.
     Synthesize(synthesize::SynthesizeArgs),
+    /// Measure how fast a model runs, and how near to what the machine can do.
+    Bench(bench::BenchArgs),
 }
 
 impl Command {
     fn run(self) -> Outcome {
         match self {
+            Command::Run(args) => run::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Synthesize(args) => Ok(synthesize::run(&args)?),
+            Command::Bench(args) => bench::run(args),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use yareta::Gguf;
+use yareta::{Gguf, Model, ModelOptions};
 
 use crate::failure::{Failure, Outcome};
 
@@ -29,6 +29,15 @@ impl Source {
             Some(path) => open(path),
             None => Err(Failure::Usage("give a model with --model FILE".into())),
         }
+    }
+
+    /// Opens the file and makes a model of it.
+    pub fn model(&self, options: ModelOptions<'_>) -> Outcome<Model> {
+        let gguf = self.open()?;
+        Model::from_gguf_with(gguf, options).map_err(|error| match &self.model {
+            Some(path) => Failure::from(error).about(path),
+            None => error.into(),
+        })
     }
 }
 

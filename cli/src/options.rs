@@ -1,0 +1,138 @@
+//! The options that several commands share, and what they mean to the library.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use yareta::{Isa, KvType, ModelOptions, Sampler, SessionOptions, Threads};
+
+use crate::failure::Outcome;
+
+/// What to compute with.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ComputeArgs {
+    /// Threads to compute with [default: one for each physical performance core]
+    #[arg(short, long, value_name = "COUNT")]
+    pub threads: Option<usize>,
+    /// Instruction set to compute with [default: the best of this machine]
+    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
+    pub isa: Option<Isa>,
+}
+
+impl ComputeArgs {
+    /// How to open a model.
+    pub fn options(&self) -> Outcome<ModelOptions<'static>> {
+        let mut options = ModelOptions::new();
+        if let Some(count) = self.threads {
+            options = options.threads(Threads::new(count)?);
+        }
+        if let Some(isa) = self.isa {
+            options = options.isa(isa);
+        }
+        Ok(options)
+    }
+}
+
+/// Checks the name here and whether this machine has it when a model is opened.
+pub fn parse_isa(name: &str) -> Result<Isa, String> {
+    name.parse().map_err(|error| format!("{error}"))
+}
+
+/// What a session can hold.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SessionArgs {
+    /// Tokens that fit the context [default: what the model was trained on, at most 4096]
+    #[arg(short, long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Tokens of a prompt to process at once
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 512)]
+    pub batch: usize,
+    /// How keys and values are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = parse_kv)]
+    pub kv: KvType,
+}
+
+impl SessionArgs {
+    /// How to make a session.
+    pub fn options(&self) -> SessionOptions {
+        let options = SessionOptions::new().batch(self.batch).kv(self.kv);
+        match self.context {
+            Some(tokens) => options.context(tokens),
+            None => options,
+        }
+    }
+}
+
+fn parse_kv(name: &str) -> Result<KvType, String> {
+    match name {
+        "f16" => Ok(KvType::F16),
+        _ => Err("the one type is f16".into()),
+    }
+}
+
+/// How the next token is chosen. The defaults are mild enough for large models and make small
+/// ones fluent.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SamplingArgs {
+    /// Temperature: 0 always takes the most probable token, 1 draws as the model says
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0.7,
+        allow_negative_numbers = true
+    )]
+    pub temp: f32,
+    /// Draw from so many of the most probable tokens; 0 for all
+    #[arg(long, value_name = "COUNT", default_value_t = 40)]
+    pub top_k: usize,
+    /// Draw from the most probable tokens that together have this share
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub top_p: f32,
+    /// Draw from tokens at least this share as probable as the most probable
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub min_p: f32,
+    /// Make tokens of the recent text less probable; 1 for not
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        default_value_t = 1.1,
+        allow_negative_numbers = true
+    )]
+    pub repeat_penalty: f32,
+    /// Tokens that are recent
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    pub repeat_last: usize,
+    /// Number that decides all draws: the same gives the same text [default: of the clock]
+    #[arg(short, long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// The sampler and its seed.
+    pub fn sampler(&self) -> Outcome<(Sampler, u64)> {
+        let seed = self.seed.unwrap_or_else(clock_seed);
+        let sampler = Sampler::new(seed)
+            .temperature(self.temp)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p)
+            .repetition_penalty(self.repeat_penalty, self.repeat_last);
+        sampler.check()?;
+        Ok((sampler, seed))
+    }
+}
+
+/// A seed that is short enough to type again.
+fn clock_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = now.map_or(0, |now| now.as_nanos() as u64);
+    (nanoseconds ^ (nanoseconds >> 20)) % 1_000_000
+}
