@@ -11,6 +11,7 @@ pub mod gguf;
 mod model;
 mod sampler;
 mod session;
+pub mod template;
 mod threads;
 pub mod tokenizer;
 mod weights;
