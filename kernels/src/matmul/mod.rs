@@ -108,7 +108,7 @@ unsafe impl Send for MatMul<'_> {}
 
 /// Bytes of weights that a thread claims at once when there is one column: enough to stream, few
 /// enough that threads finish together.
-const CHUNK_BYTES: usize = 96 << 10;
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// Rows that a thread claims at once when there are many columns.
 const CHUNK_ROWS: usize = 64;
