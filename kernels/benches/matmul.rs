@@ -86,7 +86,13 @@ impl Case {
         let mut x = Activations::with_capacity(cpu, columns, COLS);
         let matrix = Matrix::new(format, rows, COLS, &weights).expect("whole rows");
         Prepare::new(&values, COLS, matrix.precision(), &mut x).work();
-        Case { format, rows, weights, x, out: vec![0.0; rows * columns] }
+        Case {
+            format,
+            rows,
+            weights,
+            x,
+            out: vec![0.0; rows * columns],
+        }
     }
 
     fn run(mut self, group: &mut Group<'_>, id: BenchmarkId) {

@@ -2,7 +2,7 @@
 //! memory, and how many products its integer and float units can add. Timing and threads are the
 //! caller's.
 
-use crate::isa::{CodeRange, Cpu, Kernel, Lanes, Simd};
+use crate::isa::{CodeRange, Cpu, Kernel, Simd};
 use std::hint::black_box;
 
 /// Reads every byte of `bytes` in order, as a kernel that streams weights does, and returns a

@@ -203,11 +203,13 @@ fn any_number_of_threads_gives_the_same_bits() {
             });
             drop(prepare);
             let mut out = vec![f32::NAN; count * rows];
-            let job = MatMul::new(matrix, &activations, &mut out);
-            std::thread::scope(|scope| {
-                (0..threads).for_each(|_| drop(scope.spawn(|| job.work())));
-            });
-            drop(job);
+            {
+                let job = MatMul::new(matrix, &activations, &mut out);
+                std::thread::scope(|scope| {
+                    (0..threads).for_each(|_| drop(scope.spawn(|| job.work())));
+                });
+            }
+
             assert_eq!(
                 bits(&out),
                 bits(&expected),

@@ -113,12 +113,6 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Low half of the product of 32-bit lanes.
     fn multiply_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
 
-    /// Wrapping sum byte by byte.
-    fn add_bytes(self, a: Self::Int, b: Self::Int) -> Self::Int;
-
-    /// Wrapping difference byte by byte.
-    fn subtract_bytes(self, a: Self::Int, b: Self::Int) -> Self::Int;
-
     /// `table[i]` for every byte `i < 16` of `indices`.
     fn table16(self, table: &[i8; 16], indices: Self::Int) -> Self::Int;
 

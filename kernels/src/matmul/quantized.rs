@@ -476,10 +476,8 @@ fn multiply_block<S: Lanes, L: Layout, const W: usize>(
     groups: usize,
 ) -> [S::Float; W] {
     assert!(x.len() >= part::TOTAL * W && groups <= GROUPS);
-    // SAFETY (of every `at`): the parts of a block lie within its `part::TOTAL * W` words.
-    let at = |word: usize| unsafe { x.as_ptr().add(word * W) };
-    // SAFETY: as above.
-    let word = |part: usize, c: usize| unsafe { at(part).add(c).read() };
+    let at = |word: usize| x[word * W..].as_ptr();
+    let word = |part: usize, c: usize| x[part * W + c];
     let mut t = [simd.splat_float(0.0); W];
     // SAFETY: `W` sums are there.
     let mut whole = unsafe { starts::<S, L, W>(simd, at(part::SUM256)) };

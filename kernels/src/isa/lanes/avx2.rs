@@ -236,16 +236,6 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
-    fn add_bytes(self, a: __m256i, b: __m256i) -> __m256i {
-        unsafe { _mm256_add_epi8(a, b) }
-    }
-
-    #[inline(always)]
-    fn subtract_bytes(self, a: __m256i, b: __m256i) -> __m256i {
-        unsafe { _mm256_sub_epi8(a, b) }
-    }
-
-    #[inline(always)]
     fn table16(self, table: &[i8; 16], indices: __m256i) -> __m256i {
         unsafe {
             let table = _mm_loadu_si128(table.as_ptr().cast::<__m128i>());

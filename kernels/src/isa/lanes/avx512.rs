@@ -130,16 +130,6 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn add_bytes(self, a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_add_epi8(a, b) }
-    }
-
-    #[inline(always)]
-    fn subtract_bytes(self, a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_sub_epi8(a, b) }
-    }
-
-    #[inline(always)]
     fn table16(self, table: &[i8; 16], indices: __m512i) -> __m512i {
         unsafe {
             let table = _mm_loadu_si128(table.as_ptr().cast::<__m128i>());

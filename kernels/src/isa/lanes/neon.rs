@@ -183,16 +183,6 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
-    fn add_bytes(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
-        unsafe { vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b))) }
-    }
-
-    #[inline(always)]
-    fn subtract_bytes(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
-        unsafe { vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(a), vreinterpretq_u8_u32(b))) }
-    }
-
-    #[inline(always)]
     fn table16(self, table: &[i8; 16], indices: uint32x4_t) -> uint32x4_t {
         unsafe {
             let table = vld1q_u8(table.as_ptr().cast());

@@ -94,16 +94,6 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
-    fn add_bytes(self, a: [u32; ROWS], b: [u32; ROWS]) -> [u32; ROWS] {
-        std::array::from_fn(|r| bytewise(a[r], b[r], u8::wrapping_add))
-    }
-
-    #[inline(always)]
-    fn subtract_bytes(self, a: [u32; ROWS], b: [u32; ROWS]) -> [u32; ROWS] {
-        std::array::from_fn(|r| bytewise(a[r], b[r], u8::wrapping_sub))
-    }
-
-    #[inline(always)]
     fn table16(self, table: &[i8; 16], indices: [u32; ROWS]) -> [u32; ROWS] {
         indices.map(|i| u32::from_le_bytes(i.to_le_bytes().map(|i| table[(i & 15) as usize] as u8)))
     }
@@ -197,11 +187,4 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn prefetch(self, _from: *const u8) {}
-}
-
-/// `op` on each of the four bytes.
-#[inline(always)]
-fn bytewise(a: u32, b: u32, op: impl Fn(u8, u8) -> u8) -> u32 {
-    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-    u32::from_le_bytes(std::array::from_fn(|i| op(a[i], b[i])))
 }
