@@ -32,10 +32,10 @@ block_size!(Mxfp4, 17);
 
 /// 2^(`exponent` − 128), half of the scale because the levels are doubled. The two smallest are
 /// subnormal floats.
-pub(crate) const fn half_scale(exponent: u8) -> f32 {
+pub(crate) fn half_scale(exponent: u8) -> f32 {
     f32::from_bits(match exponent {
         0 | 1 => 0x0020_0000 << exponent,
-        _ => (exponent as u32 - 1) << 23,
+        _ => u32::from(exponent - 1) << 23,
     })
 }
 
@@ -94,16 +94,18 @@ impl Block for Mxfp4 {
     }
 }
 
-/// The bits of [`half_scale`] of every exponent.
-static HALF_SCALES: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut exponent = 0;
-    while exponent < 256 {
-        table[exponent] = half_scale(exponent as u8).to_bits();
-        exponent += 1;
-    }
-    table
-};
+/// [`half_scale`] of the number in every lane.
+#[inline(always)]
+fn half_scales<S: Lanes>(simd: S, exponent: S::Int) -> S::Float {
+    // As the product of two powers whose exponents add up to it: both are ordinary floats, and
+    // the product is exact where it is subnormal too.
+    let half = simd.shift_right::<1>(exponent);
+    let rest = simd.subtract_int(exponent, half);
+    let bias = simd.splat_int(127 - 64);
+    let first = simd.shift_left::<23>(simd.add_int(half, bias));
+    let second = simd.shift_left::<23>(simd.add_int(rest, bias));
+    simd.multiply_float(simd.bits_to_float(first), simd.bits_to_float(second))
+}
 
 impl Unpack for Mxfp4 {
     type Layout = Signed32;
@@ -111,7 +113,7 @@ impl Unpack for Mxfp4 {
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let exponent = blocks.byte(simd, offset_of!(Mxfp4, exponent));
-        let scale = simd.bits_to_float(simd.lookup(&HALF_SCALES, exponent));
+        let scale = half_scales(simd, exponent);
         let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Mxfp4, codes)));
         sink.group32(0, levels_of(simd, &LEVELS, joined(low, high)), scale);
     }

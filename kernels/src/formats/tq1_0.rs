@@ -97,13 +97,14 @@ impl<S: Lanes, const N: usize> Digits<S, N> {
     fn next(&mut self, simd: S) -> [S::Int; N] {
         let fraction = simd.splat_int(0x00ff_00ff);
         let mut digits = self.even;
-        for i in 0..N {
-            let even = simd.add_int(self.even[i], simd.shift_left::<1>(self.even[i]));
-            let odd = simd.add_int(self.odd[i], simd.shift_left::<1>(self.odd[i]));
-            self.even[i] = simd.and(even, fraction);
-            self.odd[i] = simd.and(odd, fraction);
+        let bytes = self.even.iter_mut().zip(&mut self.odd);
+        for (digits, (even_bytes, odd_bytes)) in digits.iter_mut().zip(bytes) {
+            let even = simd.add_int(*even_bytes, simd.shift_left::<1>(*even_bytes));
+            let odd = simd.add_int(*odd_bytes, simd.shift_left::<1>(*odd_bytes));
+            *even_bytes = simd.and(even, fraction);
+            *odd_bytes = simd.and(odd, fraction);
             // What exceeds the fraction's byte is the digit.
-            digits[i] = simd.or(
+            *digits = simd.or(
                 simd.and(simd.shift_right::<8>(even), simd.splat_int(0x0003_0003)),
                 simd.and(odd, simd.splat_int(0x0300_0300)),
             );
