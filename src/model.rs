@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::forward::{Parts, Scratch};
 use crate::session::{Session, SessionOptions};
 use crate::weights::Weights;
-use crate::{CancelToken, Error, Gguf, Result, Threads};
+use crate::{CancelToken, Error, Gguf, Result, Threads, Tokenizer};
 
 /// A language model in a GGUF file. Clones are cheap and share everything; any number of sessions
 /// on any threads can run on one model at the same time.
@@ -29,6 +29,7 @@ struct Inner {
     config: Config,
     weights: Weights,
     frequencies: Vec<f64>, // (pairs of the rope)
+    tokenizer: Tokenizer,
     cpu: Cpu,
     threads: Threads,
     fingerprint: OnceLock<u64>,
@@ -160,6 +161,7 @@ impl Model {
             })?,
         };
         let config = Config::read(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let weights = Weights::bind(&gguf, &config, |layers| {
             if options.cancel.is_some_and(CancelToken::is_cancelled) {
                 return Err(Error::Cancelled);
@@ -179,6 +181,7 @@ impl Model {
             config,
             weights,
             frequencies,
+            tokenizer,
             cpu,
             threads,
             fingerprint: OnceLock::new(),
@@ -228,6 +231,11 @@ impl Model {
     /// The file: its metadata and tensors.
     pub fn gguf(&self) -> &Gguf {
         &self.0.gguf
+    }
+
+    /// What turns text into its tokens and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
     }
 
     /// The name of the architecture: `llama`, `qwen2`, ….

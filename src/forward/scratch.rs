@@ -2,6 +2,8 @@
 
 use yareta_kernels::{Activations, AttentionScratch, Cpu, KvShape};
 
+use zerocopy::FromZeros;
+
 use crate::config::Config;
 use crate::{Error, Result};
 
@@ -202,9 +204,7 @@ impl Scratch {
     }
 }
 
+/// Zeros that the system gives as they are written.
 fn zeros(length: usize) -> Option<Vec<f32>> {
-    let mut numbers = Vec::new();
-    numbers.try_reserve_exact(length).ok()?;
-    numbers.resize(length, 0.0);
-    Some(numbers)
+    f32::new_vec_zeroed(length).ok()
 }
