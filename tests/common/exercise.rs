@@ -1,7 +1,10 @@
 //! Does everything with some bytes that can be done with a file; the property tests and the fuzz
 //! target call it, and all it may do is return.
 
+use std::sync::OnceLock;
+
 use yareta::gguf::{Gguf, Value, Writer};
+use yareta::{Model, ModelOptions, SessionOptions, Threads, Tokenizer};
 
 /// Opens `bytes` as a GGUF file and uses all of what it finds. Answers whether it opened.
 pub fn exercise(bytes: &[u8]) -> bool {
@@ -29,7 +32,54 @@ pub fn exercise(bytes: &[u8]) -> bool {
     }
     // The alignment is the one thing that a reader takes and the writer may not.
     let _ = writer.file_len();
+    use_tokenizer(&file);
+    use_model(&file);
     true
+}
+
+/// Takes a text through the vocabulary and back, if there is one.
+fn use_tokenizer(file: &Gguf) {
+    if !file
+        .metadata()
+        .iter()
+        .any(|(key, _)| key.starts_with("tokenizer."))
+    {
+        return;
+    }
+    let Ok(tokenizer) = Tokenizer::from_gguf(file) else {
+        return;
+    };
+    let Ok(tokens) = tokenizer.encode("the sea, the <s> sand \u{1f30a}") else {
+        return;
+    };
+    let size = tokenizer.vocabulary_size();
+    assert!(tokens.iter().all(|&token| (token as usize) < size));
+    let _ = tokenizer.decode_bytes(&tokens);
+}
+
+/// Computes with the model, if it is one.
+fn use_model(file: &Gguf) {
+    static ONE: OnceLock<Threads> = OnceLock::new();
+    let one = ONE.get_or_init(|| Threads::new(1).expect("a thread"));
+    let options = ModelOptions::new().threads(one.clone());
+    let Ok(model) = Model::from_gguf_with(file.clone(), options) else {
+        return;
+    };
+    let options = SessionOptions::new().context(8).batch(4);
+    // What it needs is told before it is taken; what is too much is not asked for.
+    let Ok(plan) = model.plan(&options) else {
+        return;
+    };
+    if plan.session() > 64 << 20 {
+        return;
+    }
+    let Ok(mut session) = model.session_with(&options) else {
+        return;
+    };
+    // Weights may be anything, so that logits may be no numbers, but there is one per token.
+    if let Ok(logits) = session.feed(&[0, 1, 2]) {
+        assert_eq!(logits.len(), model.vocabulary());
+    }
 }
 
 fn use_value(value: &Value) {
