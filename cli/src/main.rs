@@ -10,6 +10,8 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod options;
+mod perplexity;
+mod quantize;
 mod run;
 mod screen;
 mod source;
@@ -39,6 +41,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show the tokens of a text.
     Tokenize(tokenize::TokenizeArgs),
+    /// Measure how well a model predicts a text.
+    Perplexity(perplexity::PerplexityArgs),
+    /// Write a model with its weights in another format.
+    Quantize(quantize::QuantizeArgs),
     /// Write a model of a real one's shape with random weights, for measurements.
     Synthesize(synthesize::SynthesizeArgs),
     /// Measure how fast a model runs, and how near to what the machine can do.
@@ -51,6 +57,8 @@ impl Command {
             Command::Run(args) => run::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
+            Command::Perplexity(args) => perplexity::run(args),
+            Command::Quantize(args) => quantize::run(args),
             Command::Synthesize(args) => Ok(synthesize::run(&args)?),
             Command::Bench(args) => bench::run(args),
         }

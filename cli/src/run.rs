@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use yareta::{EncodeOptions, Tokenizer};
+use yareta::EncodeOptions;
 
 use crate::failure::{Failure, Outcome};
 use crate::generate::{Figures, Generator, Stop, note};
@@ -57,7 +57,7 @@ pub fn run(args: RunArgs) -> Outcome {
 
     let start = Instant::now();
     let model = args.source.model(args.compute.options()?)?;
-    let tokenizer = Tokenizer::from_gguf(model.gguf())?;
+    let tokenizer = model.tokenizer().clone();
     let mut session = model.session_with(&args.session.options())?;
     let load_time = start.elapsed();
 

@@ -6,10 +6,18 @@ use yareta::{Gguf, Model, ModelOptions};
 
 use crate::failure::{Failure, Outcome};
 
+/// A small model that writes stories, so that the program does something without any download.
+/// Its card is `models/README.md`.
+static EMBEDDED: &[u8] = include_bytes!("../../models/yareta-stories.gguf");
+
+/// What to call it.
+const EMBEDDED_NAME: &str = "yareta-stories (embedded)";
+
 /// The model to work on.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Source {
-    /// GGUF file of the model; of a split model, its first part
+    /// GGUF file of the model; of a split model, its first part [default: a small model that is
+    /// part of the program and writes stories]
     #[arg(short, long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 }
@@ -19,7 +27,7 @@ impl Source {
     pub fn name(&self) -> String {
         match &self.model {
             Some(path) => path.display().to_string(),
-            None => "no model".into(),
+            None => EMBEDDED_NAME.into(),
         }
     }
 
@@ -27,7 +35,7 @@ impl Source {
     pub fn open(&self) -> Outcome<Gguf> {
         match &self.model {
             Some(path) => open(path),
-            None => Err(Failure::Usage("give a model with --model FILE".into())),
+            None => Ok(Gguf::from_static(EMBEDDED)?),
         }
     }
 
@@ -42,7 +50,7 @@ impl Source {
 }
 
 /// Opens a file; whatever is wrong with it, the failure names it.
-fn open(path: &Path) -> Outcome<Gguf> {
+pub fn open(path: &Path) -> Outcome<Gguf> {
     Gguf::open(path).map_err(|error| match error {
         // Names the file itself, which may be another part of the same model.
         yareta::Error::Io { .. } => Failure::from(error),

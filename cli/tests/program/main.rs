@@ -2,6 +2,8 @@
 
 mod bench;
 mod common;
+mod embedded;
 mod inspect;
+mod quantize;
 mod run;
 mod tokenize;

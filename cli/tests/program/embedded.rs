@@ -1,0 +1,73 @@
+//! The model inside the program: needs no data beside it.
+
+use crate::common::{Temporary, yareta, yareta_reading};
+
+#[test]
+fn writes_a_story_that_ends() {
+    let run = |args: &[&str]| yareta(&[&["run", "Once upon a time"][..], args].concat()).ok();
+    let story = run(&["--seed", "10"]);
+    assert!(story.out.starts_with("Once upon a time"), "{story:?}");
+    assert!(story.out.split_whitespace().count() > 50, "{story:?}");
+    assert!(story.out.trim_end().ends_with(['.', '!', '"']), "{story:?}");
+    for part in ["tokens/s", "load", "seed 10"] {
+        assert!(story.err.contains(part), "{story:?}");
+    }
+    assert!(!story.err.contains("(-n)"), "{story:?}");
+    assert_eq!(run(&["--seed", "10", "-t", "1", "-b", "3"]).out, story.out);
+}
+
+#[test]
+fn begins_a_story_of_its_own() {
+    let ran = yareta_reading(&["run", "-q", "-s", "1", "-n", "20"], "").ok();
+    assert!(ran.out.split_whitespace().count() > 5, "{ran:?}");
+}
+
+#[test]
+fn every_command_works_without_a_file() {
+    let json = yareta(&["inspect", "--json"]).json();
+    assert_eq!(json["metadata"]["general.architecture"], "llama");
+    assert_eq!(json["memory"]["context"], 1024);
+    let inspected = yareta(&["inspect", "-c", "256"]).ok().out;
+    assert!(inspected.contains("a context of 256"), "{inspected}");
+    let ids = yareta(&["tokenize", "--ids", "Once upon a time"]).ok().out;
+    assert_eq!(ids.split_whitespace().count(), 5);
+    let json = yareta(&[
+        "bench",
+        "-p",
+        "8",
+        "-n",
+        "4",
+        "-r",
+        "1",
+        "--no-limits",
+        "--json",
+    ])
+    .json();
+    assert_eq!(json["machine"], serde_json::Value::Null);
+    assert_eq!(json["sides"][0]["architecture"], "llama");
+}
+
+/// A story that the model has not seen: its perplexity is far below that of the same words in
+/// reverse.
+#[test]
+fn predicts_stories() {
+    let story = "Tom had a red boat. He wanted to take it to the lake with his dad. They went to \
+                 the lake and put the boat in the water. The wind was strong and the boat went \
+                 far away. Tom was sad. His dad swam to the boat and brought it back. Tom was \
+                 happy and gave his dad a big hug.";
+    let reversed: Vec<&str> = story.split(' ').rev().collect();
+    let perplexity = |name: &str, text: &str| {
+        let file = Temporary::file(name, text.as_bytes());
+        let json = yareta(&["perplexity", file.as_str(), "-c", "64", "--json"]).json();
+        assert_eq!(json["scored_tokens"], 32 - 1);
+        json["perplexity"].as_f64().unwrap()
+    };
+    let (forward, backward) = (
+        perplexity("story.txt", story),
+        perplexity("reversed.txt", &reversed.join(" ")),
+    );
+    // Measured: 11 and 8743.
+    assert!(forward * 20.0 < backward, "{forward} {backward}");
+    let file = Temporary::file("short.txt", b"Too short.");
+    yareta(&["perplexity", file.as_str()]).fails(2, "do not fill a window of 512");
+}
