@@ -116,8 +116,8 @@ def main():
     command = sys.argv[1]
     if command == "lines":
         with open(sys.argv[2], "w") as out:
-            # One line of JSON per line of text, all ASCII.
-            out.write("[\n" + ",\n".join(json.dumps(line) for line in lines()) + "\n]\n")
+            texts = (json.dumps(line, ensure_ascii=False) for line in lines())
+            out.write("[\n" + ",\n".join(texts) + "\n]\n")
         return
     vocabulary, source, target = sys.argv[2:5]
     model = load(vocabulary)

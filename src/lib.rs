@@ -30,5 +30,5 @@ pub use quantize::{QuantizeOptions, quantize};
 pub use sampler::Sampler;
 pub use session::{FeedOptions, Session, SessionOptions};
 pub use threads::Threads;
-pub use tokenizer::{EncodeOptions, StreamDecoder, Token, Tokenizer};
+pub use tokenizer::{EncodeOptions, StopStrings, StreamDecoder, Token, Tokenizer};
 pub use yareta_kernels::{Cpu, Format, Isa, KvType, limits};

@@ -90,7 +90,7 @@ impl Added {
                     continue;
                 }
                 if strip.before {
-                    before = before.trim_ascii_end();
+                    before = before.trim_end_matches(is_space);
                 }
                 if !before.is_empty() {
                     each(Fragment::Text(before));
@@ -98,7 +98,7 @@ impl Added {
                 each(Fragment::Token(set.tokens[index]));
                 rest = found.end();
                 if strip.after {
-                    rest = text.len() - text[rest..].trim_ascii_start().len();
+                    rest = text.len() - text[rest..].trim_start_matches(is_space).len();
                 }
             }
         }
@@ -106,4 +106,9 @@ impl Added {
             each(Fragment::Text(&text[rest..]));
         }
     }
+}
+
+/// The white space that added tokens take.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
 }

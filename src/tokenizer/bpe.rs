@@ -60,12 +60,18 @@ impl Bpe {
             }
         };
         for token in 0..vocabulary.len() as u32 {
-            let in_text = vocabulary.token_type(token).is_matched() && {
-                spell(vocabulary.text(token), &mut text) && !text.is_empty()
-            };
+            let kind = vocabulary.token_type(token);
+            // User-defined tokens are not written in the byte alphabet, and are found in text
+            // before anything is merged.
+            let spelled = kind.is_matched() && (characters || kind != TokenType::UserDefined);
+            let in_text =
+                spelled && { spell(vocabulary.text(token), &mut text) && !text.is_empty() };
             if in_text {
                 symbols.push(&text)?;
-                table.insert(&symbols, token);
+                if table.insert(&symbols, token).is_some() {
+                    // The first of equal tokens is the one that text becomes.
+                    symbols.empty_last();
+                }
                 longest = longest.max(text.len());
             } else {
                 symbols.push(&[])?;
@@ -77,6 +83,9 @@ impl Bpe {
         }
         let mut pairs = PairTable::with_capacity(count);
         let mut joined = Vec::new();
+        // Merges mostly make the tokens in their order: looking at the one after the last, and at
+        // the last again, saves a search.
+        let mut last = 0;
         for (rank, merge) in merges.enumerate() {
             let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ') else {
                 return Err(format!("merge {rank} is not two symbols"));
@@ -86,17 +95,17 @@ impl Bpe {
                 // Written outside the alphabet: no text can ever contain it.
                 continue;
             }
-            let mut number = |text: &[u8]| match table.find(&symbols, text) {
-                Some(number) => Ok(number),
-                None => {
-                    let number = symbols.push(text)?;
-                    table.insert(&symbols, number);
-                    Ok::<u32, String>(number)
-                }
-            };
-            let (left, right) = (number(&joined)?, number(&text)?);
+            let left = intern(&mut symbols, &mut table, &joined)?;
+            let right = intern(&mut symbols, &mut table, &text)?;
             joined.extend_from_slice(&text);
-            let symbol = number(&joined)?;
+            let symbol = match [last, last + 1]
+                .into_iter()
+                .find(|&n| symbols.get(n) == joined)
+            {
+                Some(guess) => guess,
+                None => intern(&mut symbols, &mut table, &joined)?,
+            };
+            last = symbol;
             let rank = rank as u32;
             pairs.insert(left, right, Merge { rank, symbol });
         }
@@ -152,13 +161,16 @@ impl Bpe {
         }
     }
 
-    /// Appends tokens for bytes that are no text.
+    /// Appends tokens for bytes that are no text. Where the vocabulary lacks one of them, they
+    /// are U+FFFD, as a reader would see them.
     pub fn encode_bytes(&self, bytes: &[u8], scratch: &mut Scratch, out: &mut Vec<Token>) {
-        if self.cuts.is_none() {
+        if bytes.iter().any(|&byte| self.byte(byte).is_none()) {
+            self.encode("\u{fffd}", scratch, out);
+        } else if self.cuts.is_none() {
             self.merge(bytes, scratch);
             self.emit(bytes, scratch, out);
         } else {
-            bytes.iter().for_each(|&byte| self.fall_back(byte, out));
+            out.extend(bytes.iter().filter_map(|&byte| self.byte(byte)));
         }
     }
 
@@ -229,19 +241,28 @@ impl Bpe {
             }
             let next = scratch.symbols.get(index + 1);
             let end = next.map_or(piece.len(), |next| next.start as usize);
-            for &byte in &piece[symbol.start as usize..end] {
-                self.fall_back(byte, out);
-            }
+            // A byte without a token is the unknown token, or nothing where there is neither.
+            let bytes = piece[symbol.start as usize..end].iter();
+            out.extend(bytes.filter_map(|&byte| self.byte(byte).or(self.unknown)));
         }
     }
 
-    /// Appends the token of a byte, or the unknown token; nothing where there is neither.
-    fn fall_back(&self, byte: u8, out: &mut Vec<Token>) {
+    /// The token of a byte.
+    fn byte(&self, byte: u8) -> Option<Token> {
         let symbol = self.bytes[usize::from(byte)];
         let own = (symbol < self.tokens).then_some(symbol);
-        let token = own.or(self.byte_tokens[usize::from(byte)]);
-        out.extend(token.or(self.unknown));
+        own.or(self.byte_tokens[usize::from(byte)])
     }
+}
+
+/// The number of a text, which is entered if it is new.
+fn intern(symbols: &mut Texts, table: &mut TextTable, text: &[u8]) -> Result<u32, String> {
+    if let Some(number) = table.find(symbols, text) {
+        return Ok(number);
+    }
+    let number = symbols.push(text)?;
+    table.insert(symbols, number);
+    Ok(number)
 }
 
 impl Merges for Bpe {
@@ -250,8 +271,8 @@ impl Merges for Bpe {
     }
 }
 
-/// Whether a token of this type can come out of plain text.
 impl TokenType {
+    /// Whether a token of this type can come out of plain text.
     pub(super) fn is_matched(self) -> bool {
         !matches!(
             self,

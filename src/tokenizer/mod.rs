@@ -17,6 +17,7 @@ mod rwkv;
 mod sentence;
 mod special;
 mod split;
+mod stop;
 mod stream;
 mod table;
 mod trie;
@@ -30,11 +31,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use special::SpecialTokens;
+pub use stop::StopStrings;
 pub use stream::StreamDecoder;
 pub use vocabulary::{TokenType, TokenizerKind};
 
 use crate::{Error, Gguf, Result};
-use added::{Added, Fragment, Strip};
+use added::{Added, Fragment};
 use bpe::Bpe;
 use charsmap::CharacterMap;
 use merge::Scratch;
@@ -472,8 +474,9 @@ impl Tables {
             }
             TokenizerKind::None => Encoder::None,
         };
+        let added = Added::new(&vocabulary, vocabulary.strips(metadata).map_err(text)?)?;
         Ok(Tables {
-            added: Added::new(&vocabulary, |_| Strip::default())?,
+            added,
             vocabulary,
             encoder,
         })

@@ -44,6 +44,12 @@ pub(super) fn find(name: &str) -> Option<&'static Pre> {
     TABLE.iter().find(|row| row.names.contains(&name))
 }
 
+/// Every row.
+#[cfg(test)]
+pub(super) fn all() -> &'static [Pre] {
+    TABLE
+}
+
 /// The row of a file that names no pre-tokenizer, or one that nobody knows.
 pub(super) fn fallback() -> &'static Pre {
     &TABLE[0]

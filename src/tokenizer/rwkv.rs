@@ -16,9 +16,11 @@ impl Rwkv {
         let mut trie = Trie::default();
         let mut text = Vec::new();
         for token in 0..vocabulary.len() as Token {
-            text.clear();
-            unescape(vocabulary.text(token), &mut text);
-            trie.insert(&text, token);
+            if vocabulary.token_type(token).is_matched() {
+                text.clear();
+                unescape(vocabulary.text(token), &mut text);
+                trie.insert(&text, token);
+            }
         }
         Rwkv {
             trie,

@@ -235,3 +235,141 @@ fn split_digits(digits: Digits, text: &str, each: &mut dyn FnMut(&str)) {
     }
     each(&text[gap..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::unicode::{LETTER, MARK};
+    use super::super::words::{Before, Contractions};
+    use super::*;
+
+    fn pieces(stages: &[Stage], text: &str) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let splitter = Splitter::new(stages).unwrap();
+        splitter.split(text, &mut |piece| pieces.push(piece.to_owned()));
+        pieces
+    }
+
+    /// Texts over an alphabet in which every class and every special case of the patterns occurs.
+    fn texts() -> impl Iterator<Item = String> {
+        const PARTS: &[&str] = &[
+            "a", "B", "é", "中", "\u{e31}", "\u{301}", "1", "²", "٣", "!", "'", "'s", "'LL", "'Re",
+            "+", "😀", " ", "  ", "\t", "\n", "\r", "\u{3000}", "\u{85}", "\0", "\u{200d}",
+            "\u{378}", "/", "'ſ",
+        ];
+        let mut state = 7u64;
+        (0..20_000).map(move |_| {
+            let mut next = |below: usize| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as usize % below
+            };
+            let length = 1 + next(12);
+            (0..length).map(|_| PARTS[next(PARTS.len())]).collect()
+        })
+    }
+
+    #[test]
+    fn words_are_what_the_patterns_say() {
+        const LOWER: &str = "'s|'t|'re|'ve|'m|'ll|'d|";
+        const ANY: &str = "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|";
+        const LLAMA: &str =
+            r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+";
+        const MARKED: &str =
+            r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+";
+        let llama = Words {
+            contractions: Contractions::AnyCase,
+            before: Before::Any,
+            letters: LETTER,
+            digits: 3,
+            line_ends: true,
+        };
+        let cases = [
+            (
+                Words {
+                    contractions: Contractions::Lower,
+                    before: Before::Space,
+                    letters: LETTER,
+                    digits: usize::MAX,
+                    line_ends: false,
+                },
+                format!("{LOWER}{}", r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"),
+            ),
+            (llama, format!("{ANY}{LLAMA}")),
+            (
+                Words {
+                    contractions: Contractions::None,
+                    ..llama
+                },
+                LLAMA.to_owned(),
+            ),
+            (
+                Words {
+                    digits: 1,
+                    letters: LETTER | MARK,
+                    ..llama
+                },
+                format!("{ANY}{MARKED}"),
+            ),
+        ];
+        for (words, pattern) in cases {
+            let pattern: &'static str = pattern.leak();
+            let by_hand = Splitter::new(&[Stage::Words(words)]).unwrap();
+            let by_pattern = Splitter::new(&[Stage::PatternThenSpace(pattern)]).unwrap();
+            for text in texts() {
+                let collect = |splitter: &Splitter| {
+                    let mut pieces = Vec::new();
+                    splitter.split(&text, &mut |piece| pieces.push(piece.to_owned()));
+                    pieces
+                };
+                let pieces = collect(&by_hand);
+                assert_eq!(pieces, collect(&by_pattern), "{text:?} by {pattern}");
+                assert_eq!(pieces.concat(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_covers_every_text() {
+        for row in super::super::pre::all() {
+            let splitter = Splitter::new(row.stages).unwrap();
+            for text in texts().take(500) {
+                let mut whole = String::new();
+                splitter.split(&text, &mut |piece| {
+                    assert!(!piece.is_empty());
+                    whole.push_str(piece);
+                });
+                assert_eq!(whole, text, "{:?}", row.names);
+            }
+        }
+    }
+
+    #[test]
+    fn digits_group_from_the_right() {
+        let all = [Stage::DigitsFromRight(Digits::All)];
+        assert_eq!(
+            pieces(&all, "a1234567b12"),
+            ["a", "1", "234", "567", "b", "12"]
+        );
+        assert_eq!(pieces(&all, "123456"), ["123", "456"]);
+        let bounded = [Stage::DigitsFromRight(Digits::BeforeBoundary)];
+        assert_eq!(pieces(&bounded, "1234 5678x"), ["1", "234", " 5678x"]);
+    }
+
+    #[test]
+    fn white_space_leaves_one_for_what_follows() {
+        let stages = [Stage::PatternThenSpace(r" ?\p{L}+")];
+        assert_eq!(pieces(&stages, "a   b  "), ["a", "  ", " b", "  "]);
+        assert_eq!(pieces(&stages, "a\tb"), ["a", "\t", "b"]);
+        let stages = [Stage::PatternThenSteps(r" ?\p{L}+", &[8, 4])];
+        let spaces = format!("{}b", " ".repeat(15));
+        let lengths: Vec<usize> = pieces(&stages, &spaces).iter().map(String::len).collect();
+        assert_eq!(lengths, [8, 4, 2, 2]);
+        let end: Vec<usize> = pieces(&stages, &" ".repeat(13))
+            .iter()
+            .map(String::len)
+            .collect();
+        assert_eq!(end, [8, 4, 1]);
+        assert_eq!(pieces(&[Stage::SpaceAtEnd], "a b \n"), ["a b", " \n"]);
+    }
+}

@@ -72,6 +72,19 @@ impl Texts {
         Ok(number)
     }
 
+    /// Makes the last text empty.
+    pub fn empty_last(&mut self) {
+        let before = self
+            .ends
+            .len()
+            .checked_sub(2)
+            .map_or(0, |last| self.ends[last]);
+        if let Some(end) = self.ends.last_mut() {
+            *end = before;
+            self.bytes.truncate(before as usize);
+        }
+    }
+
     /// The text with a number; empty for a number that was never given.
     pub fn get(&self, number: u32) -> &[u8] {
         let number = number as usize;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::added::Strip;
 use super::pre::{self, Pre, Trait};
 use super::sentence::{SPACE, hexadecimal_byte};
 use super::special::{ALWAYS_SHOWN, ENDS, PARTS, SpecialTokens};
@@ -354,6 +355,32 @@ impl Vocabulary {
         bytes
             .collect::<Option<Vec<u8>>>()
             .ok_or_else(|| bad_value(CHARSMAP, "must be an array of bytes".into()))
+    }
+
+    /// The white space that an added token takes with it. Files do not say; it goes by the names
+    /// of the models that need it.
+    pub fn strips(&self, metadata: &Metadata) -> Result<impl Fn(Token) -> Strip> {
+        let text = |key| Ok::<&str, Error>(metadata.string(key)?.unwrap_or_default());
+        let name = text("general.name")?.to_ascii_lowercase();
+        let (pre, architecture) = (text(PRE)?, text("general.architecture")?);
+        let mask = if pre.starts_with("jina-v2-")
+            || matches!(architecture, "nomic-bert-moe" | "jina-bert-v3")
+        {
+            "<mask>"
+        } else if name.contains("modern-bert") {
+            "[MASK]"
+        } else {
+            ""
+        };
+        let phi = mask.is_empty() && (name.contains("phi-3") || name.contains("phi3"));
+        Ok(move |token| {
+            let text = self.text(token);
+            let kept: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
+            Strip {
+                before: !mask.is_empty() && text == mask.as_bytes(),
+                after: phi && !kept.contains(&text),
+            }
+        })
     }
 
     /// Number of tokens.
