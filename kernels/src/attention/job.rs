@@ -302,6 +302,8 @@ fn attend<S: Floats>(
 
     let dim = job.shape.key_dim;
     let keys = &job.inputs.cache.head_keys(block.kv_head)[start * dim..];
+    let stride = job.shape.value_stride();
+    let values = &job.inputs.cache.head_values(block.kv_head)[start * stride..];
     let mut first = tiles.start;
     while first < tiles.end {
         let few = first..tiles.end.min(first + TILES);
@@ -311,7 +313,18 @@ fn attend<S: Floats>(
             let count = kernels::rows_at_once::<S>(block.rows - row);
             let queries = &queries[row * dim..(row + count) * dim];
             let weights = &mut weights[row * CHUNK..(row + count) * CHUNK];
-            kernels::scores(simd, count, (keys, few.clone()), queries, weights);
+            // Where there is one block of rows, as in generation, nobody has read the values yet.
+            let ahead = if row == 0 && job.rows <= ROWS {
+                values
+            } else {
+                &[]
+            };
+            let few = kernels::Tiles {
+                keys,
+                range: few.clone(),
+                ahead,
+            };
+            kernels::scores(simd, count, few, queries, weights);
             row += count;
         }
     }
@@ -334,8 +347,6 @@ fn attend<S: Floats>(
         (sums.most[row], sums.total[row]) = kernels::exponentials(simd, row_tiles);
     }
 
-    let stride = job.shape.value_stride();
-    let values = &job.inputs.cache.head_values(block.kv_head)[start * stride..];
     let mut position = seen.start;
     while position < seen.end {
         let count = SPAN.min(seen.end - position);

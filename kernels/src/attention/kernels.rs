@@ -10,6 +10,22 @@ use crate::isa::{Floats, WIDTH, exp};
 use std::array::from_fn;
 use std::ops::Range;
 
+/// With so many rows the multiply-adds take long enough that asking for values meanwhile hides
+/// the time to bring them; with fewer, the loop is limited by memory itself and asking delays it.
+const FEW_ROWS: usize = 4;
+
+/// Keys to score.
+#[derive(Clone)]
+pub(super) struct Tiles<'a> {
+    /// The tiles of a chunk, `(tiles, key_dim, 16)`.
+    pub(super) keys: &'a [u16],
+    /// Those to score.
+    pub(super) range: Range<usize>,
+    /// The values of the chunk, which are wanted next and brought near meanwhile; empty if there
+    /// is no need.
+    pub(super) ahead: &'a [u16],
+}
+
 /// How many of `left` rows the loops below take at once.
 #[inline(always)]
 pub(super) fn rows_at_once<S: Floats>(left: usize) -> usize {
@@ -22,73 +38,68 @@ pub(super) fn rows_at_once<S: Floats>(left: usize) -> usize {
     }
 }
 
-/// Sets the weights of the rows in `tiles` of the chunk to the scores.
+/// Sets the weights of the rows in the tiles of the chunk to the scores.
 ///
-/// - `keys`: the tiles of the chunk, `(tiles, key_dim, 16)`.
 /// - `queries`: `(key_dim, rows)`.
 /// - `weights`: `(rows, CHUNK)`.
 #[inline(always)]
 pub(super) fn scores<S: Floats>(
     simd: S,
     rows: usize,
-    (keys, tiles): (&[u16], Range<usize>),
+    tiles: Tiles<'_>,
     queries: &[f32],
     weights: &mut [f32],
 ) {
     match rows {
-        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8, 1>(simd, (keys, tiles), queries, weights),
-        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6, 1>(simd, (keys, tiles), queries, weights),
-        4 => score_rows::<S, 4, 1>(simd, (keys, tiles), queries, weights),
-        2 => score_rows::<S, 2, 2>(simd, (keys, tiles), queries, weights),
-        _ => score_rows::<S, 1, 4>(simd, (keys, tiles), queries, weights),
+        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8, 1>(simd, tiles, queries, weights),
+        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6, 1>(simd, tiles, queries, weights),
+        4 => score_rows::<S, 4, 1>(simd, tiles, queries, weights),
+        2 => score_rows::<S, 2, 2>(simd, tiles, queries, weights),
+        _ => score_rows::<S, 1, 4>(simd, tiles, queries, weights),
     }
 }
 
 #[inline(always)]
 fn score_rows<S: Floats, const R: usize, const T: usize>(
     simd: S,
-    (keys, tiles): (&[u16], Range<usize>),
+    tiles: Tiles<'_>,
     queries: &[f32],
     weights: &mut [f32],
 ) {
     let queries = queries.as_chunks::<R>().0;
-    let keys = keys.as_chunks::<WIDTH>().0;
-    let mut tile = tiles.start;
-    while tile + T <= tiles.end {
-        score_tiles::<S, R, T>(
-            simd,
-            &keys[tile * queries.len()..],
-            queries,
-            (weights, tile),
-        );
+    let Range { start, end } = tiles.range;
+    let mut tile = start;
+    while tile + T <= end {
+        score_tiles::<S, R, T>(simd, &tiles, tile, queries, weights);
         tile += T;
     }
-    while tile < tiles.end {
-        score_tiles::<S, R, 1>(
-            simd,
-            &keys[tile * queries.len()..],
-            queries,
-            (weights, tile),
-        );
+    while tile < end {
+        score_tiles::<S, R, 1>(simd, &tiles, tile, queries, weights);
         tile += 1;
     }
 }
 
-/// The scores of `R` rows for the `T` tiles that begin with the first of `keys`, which is number
-/// `first` of the chunk.
+/// The scores of `R` rows for `T` tiles, from number `first` on.
 #[inline(always)]
 fn score_tiles<S: Floats, const R: usize, const T: usize>(
     simd: S,
-    keys: &[[u16; WIDTH]],
+    tiles: &Tiles<'_>,
+    first: usize,
     queries: &[[f32; R]],
-    (weights, first): (&mut [f32], usize),
+    weights: &mut [f32],
 ) {
     let dims = queries.len();
-    let tiles: [&[[u16; WIDTH]]; T] = from_fn(|t| &keys[t * dims..(t + 1) * dims]);
+    let keys = &tiles.keys.as_chunks::<WIDTH>().0[first * dims..];
+    let tile: [&[[u16; WIDTH]]; T] = from_fn(|t| &keys[t * dims..(t + 1) * dims]);
     let mut sums = [[simd.zero(); R]; T];
+    let near = tiles.ahead.as_ptr().wrapping_add(first * dims * WIDTH);
     for (dim, query) in queries.iter().enumerate() {
         for t in 0..T {
-            let key = simd.load_f16(&tiles[t][dim]);
+            if R >= FEW_ROWS && !tiles.ahead.is_empty() && dim % 2 == 0 {
+                // A line is two vectors of sixteen bits per lane.
+                simd.prefetch(near.wrapping_add((t * dims + dim) * WIDTH));
+            }
+            let key = simd.load_f16(&tile[t][dim]);
             for r in 0..R {
                 sums[t][r] = simd.multiply_add(key, simd.splat(query[r]), sums[t][r]);
             }

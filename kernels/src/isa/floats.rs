@@ -78,6 +78,9 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
     /// The maximum of the lanes, by [`max`](Floats::max) in the order of [`sum`](Floats::sum).
     fn maximum(self, x: Self::Vector) -> f32;
 
+    /// Asks for the memory at `at` to be brought near; nothing is read, so it may be anywhere.
+    fn prefetch<T>(self, at: *const T);
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::Vector {

@@ -158,6 +158,12 @@ macro_rules! floats_with_avx2 {
             }
 
             #[inline(always)]
+            fn prefetch<T>(self, at: *const T) {
+                // SAFETY: every x86-64 CPU has the instruction; it reads nothing and cannot fault.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+
+            #[inline(always)]
             fn sum(self, x: [__m256; 2]) -> f32 {
                 // SAFETY: the token proves AVX2.
                 unsafe {

@@ -113,6 +113,12 @@ impl Floats for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        // SAFETY: every x86-64 CPU has the instruction; it reads nothing and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn sum(self, x: __m512) -> f32 {
         // SAFETY: the token proves AVX-512.
         unsafe {

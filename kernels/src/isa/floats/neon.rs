@@ -172,6 +172,15 @@ macro_rules! floats_with_neon {
             }
 
             #[inline(always)]
+            fn prefetch<T>(self, at: *const T) {
+                // SAFETY: the instruction reads nothing and cannot fault.
+                unsafe {
+                    asm!("prfm pldl1keep, [{0}]", in(reg) at,
+                        options(readonly, nostack, preserves_flags));
+                }
+            }
+
+            #[inline(always)]
             fn sum(self, x: [float32x4_t; 4]) -> f32 {
                 // SAFETY: the token proves Advanced SIMD.
                 unsafe {

@@ -102,6 +102,9 @@ impl Floats for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, _at: *const T) {}
+
+    #[inline(always)]
     fn sum(self, x: [f32; WIDTH]) -> f32 {
         let x: [f32; 8] = from_fn(|i| x[i] + x[i + 8]);
         let x: [f32; 4] = from_fn(|i| x[i] + x[i + 4]);
