@@ -92,7 +92,7 @@ fn sentence_piece_merges_by_score() {
     assert_eq!(encode(&tokenizer, "ab ab"), [10, 6, 10, 6]);
     // The line end has a byte, "x" neither token nor byte.
     assert_eq!(encode(&tokenizer, "\nx"), [4, 3, 0]);
-    assert_eq!(encode(&tokenizer, ""), []);
+    assert!(encode(&tokenizer, "").is_empty());
     assert_eq!(tokenizer.encode("a").unwrap(), [1, 10]);
     // User-defined tokens are found in any case, and a space is put after them.
     assert_eq!(encode(&tokenizer, "aUDa"), [10, 13, 10]);
@@ -266,7 +266,7 @@ fn rwkv_takes_the_longest() {
     let tokenizer = File::new("rwkv", &tokens).tokenizer();
     assert_eq!(encode(&tokenizer, "abcaba\n\0'"), [3, 2, 1, 4, 6, 7]);
     assert_eq!(tokenizer.token_bytes(5).unwrap(), [0xe4, 0xbd]);
-    assert_eq!(encode(&tokenizer, "<s>"), []);
+    assert!(encode(&tokenizer, "<s>").is_empty());
     assert_eq!(tokenizer.encode_with("<s>a", PARSED).unwrap(), [0, 1]);
 }
 
