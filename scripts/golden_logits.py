@@ -1,7 +1,7 @@
 """Makes tests/data/logits/FORMAT.bin: what llama.cpp computes for the test model in each format.
 
-    cargo build --release --example quantize
-    python scripts/golden_logits.py MODEL.gguf TEXT target/release/examples/quantize
+    cargo build --release
+    python scripts/golden_logits.py MODEL.gguf TEXT target/release/yareta
 
 MODEL.gguf is a model of the llama architecture in F32 with widths that are multiples of 256, TEXT a
 text file. Needs numpy and llama-cpp-python; the files say with which version they were made. The
@@ -59,7 +59,7 @@ def golden(path, text):
 
 
 def main():
-    model, text, quantize = sys.argv[1:4]
+    model, text, program = sys.argv[1:4]
     text = Path(text).read_text()
     print("llama-cpp-python", __version__)
     target = Path(__file__).parent.parent / "tests" / "data" / "logits"
@@ -67,7 +67,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[4:] or FORMATS:
             path = Path(folder) / f"{name}.gguf"
-            subprocess.run([quantize, model, name, path], check=True)
+            subprocess.run([program, "quantize", model, path, name], check=True)
             try:
                 data = golden(path, text)
             except ValueError as error:
