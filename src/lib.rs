@@ -27,6 +27,7 @@
 mod arch;
 mod cache;
 mod cancel;
+mod chat;
 mod config;
 mod error;
 mod file;
@@ -45,6 +46,7 @@ mod weights;
 
 pub use arch::names as architectures;
 pub use cancel::CancelToken;
+pub use chat::{Chat, Reply};
 pub use error::{Error, Result};
 pub use generate::{End, Generation};
 pub use gguf::Gguf;

@@ -14,10 +14,14 @@ mod lazy;
 mod message;
 mod methods;
 mod python;
+mod reasoning;
 mod rewrite;
+mod stop;
 
 pub use clock::Timestamp;
 pub use message::{Content, Message, Role, ToolCall};
+pub use reasoning::{Piece, ReasoningMarkers, ReasoningSplitter};
+pub use stop::StopStrings;
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
@@ -172,6 +176,11 @@ impl ChatTemplate {
     /// The template's Jinja source.
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// How the template marks reasoning; `None` if it does not.
+    pub fn reasoning_markers(&self) -> Option<ReasoningMarkers> {
+        ReasoningMarkers::detect(&self.0.source)
     }
 
     /// Renders a conversation.
