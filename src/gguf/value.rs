@@ -12,39 +12,63 @@ const DEEPEST: usize = 4;
 /// The value of a metadata key, or an element of an array.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[allow(missing_docs)] // Each scalar says nothing that its type does not.
 pub enum Value {
+    /// An 8-bit unsigned integer.
     U8(u8),
+    /// An 8-bit signed integer.
     I8(i8),
+    /// A 16-bit unsigned integer.
     U16(u16),
+    /// A 16-bit signed integer.
     I16(i16),
+    /// A 32-bit unsigned integer.
     U32(u32),
+    /// A 32-bit signed integer.
     I32(i32),
+    /// A 32-bit float.
     F32(f32),
+    /// A truth value.
     Bool(bool),
+    /// A text.
     String(Text),
+    /// An array of values of one type.
     Array(Array),
+    /// A 64-bit unsigned integer.
     U64(u64),
+    /// A 64-bit signed integer.
     I64(i64),
+    /// A 64-bit float.
     F64(f64),
 }
 
 /// The type of a value, in the order of the numbers by which GGUF files name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum ValueType {
+    /// An 8-bit unsigned integer.
     U8,
+    /// An 8-bit signed integer.
     I8,
+    /// A 16-bit unsigned integer.
     U16,
+    /// A 16-bit signed integer.
     I16,
+    /// A 32-bit unsigned integer.
     U32,
+    /// A 32-bit signed integer.
     I32,
+    /// A 32-bit float.
     F32,
+    /// A truth value.
     Bool,
+    /// A text.
     String,
+    /// An array of values of one type.
     Array,
+    /// A 64-bit unsigned integer.
     U64,
+    /// A 64-bit signed integer.
     I64,
+    /// A 64-bit float.
     F64,
 }
 
