@@ -109,8 +109,14 @@ mod tests {
 
     #[test]
     fn what_is_written_field_by_field_is_a_file() {
-        let file = Raw::header(0, 1).key_u32("k", 7).data(0).done();
+        let file = Raw::header(0, 2)
+            .key_u32("k", 7)
+            .key("short", 2)
+            .u16(8)
+            .data(0)
+            .done();
         let file = yareta::Gguf::from_bytes(file).unwrap();
         assert_eq!(file.metadata().u32("k").unwrap(), Some(7));
+        assert_eq!(file.metadata().u32("short").unwrap(), Some(8));
     }
 }
