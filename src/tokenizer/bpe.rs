@@ -146,10 +146,11 @@ impl Bpe {
             Some(cuts) => {
                 let text = text.replace(' ', "▁");
                 self.splitter.split(&text, &mut |piece| {
-                    if self.whole_line_ends && piece.starts_with('\n') {
-                        if let Some(token) = self.token(piece.as_bytes()) {
-                            return out.push(token);
-                        }
+                    if self.whole_line_ends
+                        && piece.starts_with('\n')
+                        && let Some(token) = self.token(piece.as_bytes())
+                    {
+                        return out.push(token);
                     }
                     if self.whole_pieces {
                         self.piece(piece.as_bytes(), scratch, out);

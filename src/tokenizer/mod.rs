@@ -73,12 +73,12 @@ struct Tables {
 }
 
 enum Encoder {
-    Sentence(SentencePiece),
-    BytePair(Bpe),
-    WordPiece(WordPiece),
-    Unigram(Unigram),
-    Rwkv(Rwkv),
-    Plamo(Plamo),
+    Sentence(Box<SentencePiece>),
+    BytePair(Box<Bpe>),
+    WordPiece(Box<WordPiece>),
+    Unigram(Box<Unigram>),
+    Rwkv(Box<Rwkv>),
+    Plamo(Box<Plamo>),
     None,
 }
 
@@ -444,18 +444,18 @@ impl Tables {
         let encoder = match header.kind {
             TokenizerKind::SentencePiece => {
                 let scores = Vocabulary::scores(metadata).map_err(text)?;
-                Encoder::Sentence(SentencePiece::new(&vocabulary, &scores)?)
+                Encoder::Sentence(Box::new(SentencePiece::new(&vocabulary, &scores)?))
             }
             TokenizerKind::BytePair => {
                 let merges = Vocabulary::merges(metadata).map_err(text)?;
-                Encoder::BytePair(Bpe::new(&vocabulary, merges, header.pre)?)
+                Encoder::BytePair(Box::new(Bpe::new(&vocabulary, merges, header.pre)?))
             }
             TokenizerKind::WordPiece => {
                 let normalizer = Normalizer {
                     lowercase: header.lowercase,
                     strip_accents: header.strip_accents,
                 };
-                Encoder::WordPiece(WordPiece::new(&vocabulary, normalizer))
+                Encoder::WordPiece(Box::new(WordPiece::new(&vocabulary, normalizer)))
             }
             TokenizerKind::Unigram => {
                 let scores = Vocabulary::scores(metadata).map_err(text)?;
@@ -465,12 +465,12 @@ impl Tables {
                     prefix: header.space_prefix,
                     merge: header.merge_spaces,
                 };
-                Encoder::Unigram(Unigram::new(&vocabulary, &scores, map, spaces)?)
+                Encoder::Unigram(Box::new(Unigram::new(&vocabulary, &scores, map, spaces)?))
             }
-            TokenizerKind::Rwkv => Encoder::Rwkv(Rwkv::new(&vocabulary)),
+            TokenizerKind::Rwkv => Encoder::Rwkv(Box::new(Rwkv::new(&vocabulary))),
             TokenizerKind::Plamo2 => {
                 let scores = Vocabulary::scores(metadata).map_err(text)?;
-                Encoder::Plamo(Plamo::new(&vocabulary, &scores)?)
+                Encoder::Plamo(Box::new(Plamo::new(&vocabulary, &scores)?))
             }
             TokenizerKind::None => Encoder::None,
         };

@@ -225,7 +225,7 @@ fn split_digits(digits: Digits, text: &str, each: &mut dyn FnMut(&str)) {
         let count = text[start..end].chars().count();
         let mut from = start;
         for (index, (offset, _)) in text[start..end].char_indices().enumerate() {
-            if index > 0 && (count - index) % 3 == 0 {
+            if index > 0 && (count - index).is_multiple_of(3) {
                 each(&text[from..start + offset]);
                 from = start + offset;
             }
