@@ -38,10 +38,13 @@ impl Perplexity {
     }
 }
 
+/// Is told the result so far and the windows that remain.
+type Progress<'a> = &'a mut dyn FnMut(&Perplexity, usize);
+
 /// What [`perplexity`] is told between windows.
 #[derive(Default)]
 pub struct PerplexityOptions<'a> {
-    progress: Option<&'a mut dyn FnMut(&Perplexity, usize)>,
+    progress: Option<Progress<'a>>,
     cancel: Option<&'a CancelToken>,
 }
 
@@ -52,10 +55,7 @@ impl<'a> PerplexityOptions<'a> {
     }
 
     /// Is called after each window with the result so far and the windows that remain.
-    pub fn progress(
-        mut self,
-        progress: &'a mut dyn FnMut(&Perplexity, usize),
-    ) -> PerplexityOptions<'a> {
+    pub fn progress(mut self, progress: Progress<'a>) -> PerplexityOptions<'a> {
         self.progress = Some(progress);
         self
     }

@@ -203,7 +203,6 @@ impl<'a> Pass<'a> {
         };
         let job = Attention::new(self.parts.cpu, inputs, attention, mixed);
         self.tools.team.run(&|| job.work());
-        drop(job);
 
         let output = &layer.attention_output;
         let precision = output.matrix.precision();

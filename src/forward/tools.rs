@@ -65,7 +65,6 @@ impl Tools<'_> {
             .each_mut()
             .map(|(linear, out)| MatMul::new(linear.matrix.of(self.gguf), x, out));
         self.team.run(&|| jobs.iter().for_each(MatMul::work));
-        drop(jobs);
         for (linear, out) in products {
             if let Some(bias) = &linear.bias {
                 let rows = out.chunks_exact_mut(bias.len());

@@ -101,6 +101,9 @@ impl<'a> FeedOptions<'a> {
     }
 }
 
+/// Is shown a position and its logits.
+type Each<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
 /// A sequence of tokens on a model, with their keys and values. Owned and `Send`: it can be moved
 /// to any thread, and keeps its model alive.
 #[derive(Debug)]
@@ -273,7 +276,7 @@ impl Session {
         &mut self,
         tokens: &[Token],
         mut options: FeedOptions<'_>,
-        mut each: Option<&mut dyn FnMut(usize, &[f32])>,
+        mut each: Option<Each>,
     ) -> Result<()> {
         self.check(tokens)?;
         let before = self.tokens.len();
@@ -321,7 +324,7 @@ impl Session {
         batch: &[Token],
         last: bool,
         cancel: Option<&CancelToken>,
-        each: &mut Option<&mut dyn FnMut(usize, &[f32])>,
+        each: &mut Option<Each>,
     ) -> Result<()> {
         let position = self.tokens.len();
         let cancelled = || cancel.is_some_and(CancelToken::is_cancelled);

@@ -273,7 +273,7 @@ impl<'a> Pass<'a> {
         // Only helpers that are inside an open operation change the state, and there are none.
         let number = slot.state.load(Ordering::Relaxed) / NUMBER_ONE + 1;
         slot.state
-            .store(number * NUMBER_ONE | OPEN, Ordering::Release);
+            .store((number * NUMBER_ONE) | OPEN, Ordering::Release);
         let closing = Closing {
             slot,
             spins: self.board.spins,
