@@ -299,14 +299,15 @@ fn values_are_shown_as_a_listing_does() {
 
 #[test]
 fn the_writer_refuses_what_no_reader_takes() {
-    let refused = |change: fn(&mut Writer) -> yareta::Result<()>| {
+    type Change = fn(&mut Writer) -> yareta::Result<()>;
+    let refused = |change: Change| {
         let mut writer = Writer::new();
         writer.tensor("there", TensorType::F32, &[1]).unwrap();
         let changed = change(&mut writer);
         let written = changed.and_then(|()| writer.start(Vec::new()).map(|_| ()));
         written.unwrap_err().to_string()
     };
-    let cases: [(&str, fn(&mut Writer) -> yareta::Result<()>); 7] = [
+    let cases: [(&str, Change); 7] = [
         ("cannot write GGUF: a metadata key of 0 bytes", |writer| {
             writer.set("", 1u32).map(|_| ())
         }),
