@@ -1,17 +1,14 @@
 //! A prompt into a session and tokens out of it, with the time each took.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use yareta::{CancelToken, FeedOptions, Sampler, Session, Token, Tokenizer};
 
 use crate::failure::{Failure, Outcome};
-use crate::screen;
+use crate::screen::PromptBar;
 use crate::text::number;
-
-/// Prompts of more tokens than this are shown a progress bar.
-const LONG_PROMPT: usize = 256;
 
 /// Why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,20 +173,13 @@ impl Generator<'_> {
     }
 
     fn feed_prompt(&mut self, prompt: &[Token]) -> Outcome {
-        let bar = (prompt.len() > LONG_PROMPT && stderr().is_terminal())
-            .then(|| screen::bar(prompt.len() as u64, "prompt"));
-        let mut progress = |done: usize, _| {
-            if let Some(bar) = &bar {
-                bar.set_position(done as u64);
-            }
-        };
+        let bar = PromptBar::new();
+        let mut progress = |done: usize, total: usize| bar.show(done, total);
         let options = FeedOptions::new()
             .cancel(self.cancel)
             .progress(&mut progress);
         let fed = self.session.feed_with(prompt, options).map(|_| ());
-        if let Some(bar) = &bar {
-            bar.finish_and_clear();
-        }
+        bar.clear();
         Ok(fed?)
     }
 }

@@ -5,7 +5,9 @@
 //! when interrupted. What a model computes is the library's business.
 
 mod bench;
+mod chat;
 mod failure;
+mod files;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -37,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Go on from a text.
     Run(run::RunArgs),
+    /// Talk with a model.
+    Chat(chat::ChatArgs),
     /// List what is in a GGUF file: metadata, tensors, memory needed.
     Inspect(inspect::InspectArgs),
     /// Show the tokens of a text.
@@ -55,6 +59,7 @@ impl Command {
     fn run(self) -> Outcome {
         match self {
             Command::Run(args) => run::run(args),
+            Command::Chat(args) => chat::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Perplexity(args) => perplexity::run(args),

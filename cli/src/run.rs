@@ -1,6 +1,5 @@
 //! `yareta run`: a text goes on.
 
-use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use serde_json::json;
 use yareta::EncodeOptions;
 
 use crate::failure::{Failure, Outcome};
+use crate::files::read_text;
 use crate::generate::{Figures, Generator, Stop, note};
 use crate::interrupt::Interrupt;
 use crate::options::{ComputeArgs, SamplingArgs, SessionArgs};
@@ -142,7 +142,7 @@ impl RunArgs {
             return Ok(prompt.clone());
         }
         if let Some(path) = &self.file {
-            return fs::read_to_string(path).map_err(|error| Failure::file(path, error));
+            return read_text(path);
         }
         if io::stdin().is_terminal() {
             let text = "give a prompt, such as: yareta run \"Once upon a time\"";

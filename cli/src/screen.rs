@@ -1,20 +1,26 @@
 //! Where generated text goes, and bars that show how far long work is.
 
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// Prompts of more tokens than this are shown a bar.
+const LONG_PROMPT: usize = 256;
+
 /// Text that comes in pieces, each shown at once. A model says anything, so what a terminal would
 /// obey is left out where the output is one.
-pub struct Stream<W> {
+pub struct Stream<W = io::Stdout> {
     out: W,
     terminal: bool,
     at_line_start: bool,
+    /// Whether the last piece was an aside.
+    aside: bool,
 }
 
-impl Stream<io::Stdout> {
+impl Stream {
     /// The standard output.
-    pub fn stdout() -> Stream<io::Stdout> {
+    pub fn stdout() -> Stream {
         let out = io::stdout();
         Stream::new(out.is_terminal(), out)
     }
@@ -27,11 +33,40 @@ impl<W: Write> Stream<W> {
             out,
             terminal,
             at_line_start: true,
+            aside: false,
         }
     }
 
     /// Shows a piece.
     pub fn write(&mut self, piece: &str) -> io::Result<()> {
+        if std::mem::take(&mut self.aside) {
+            self.end_line()?;
+        }
+        self.show(piece)
+    }
+
+    /// Shows a piece that does not belong to the text, such as the reasoning before an answer:
+    /// dimmed on a terminal, and nowhere else.
+    pub fn aside(&mut self, piece: &str) -> io::Result<()> {
+        if !self.terminal || piece.is_empty() {
+            return Ok(());
+        }
+        self.aside = true;
+        self.out.write_all(b"\x1b[2m")?;
+        self.show(piece)?;
+        self.out.write_all(b"\x1b[0m")?;
+        self.out.flush()
+    }
+
+    /// Ends the line if there is one.
+    pub fn end_line(&mut self) -> io::Result<()> {
+        match self.at_line_start {
+            true => Ok(()),
+            false => self.show("\n"),
+        }
+    }
+
+    fn show(&mut self, piece: &str) -> io::Result<()> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -46,12 +81,29 @@ impl<W: Write> Stream<W> {
         self.at_line_start = piece.ends_with('\n');
         self.out.flush()
     }
+}
 
-    /// Ends the line if there is one.
-    pub fn end_line(&mut self) -> io::Result<()> {
-        match self.at_line_start {
-            true => Ok(()),
-            false => self.write("\n"),
+/// A bar that shows how far a prompt is, if it is a long one.
+pub struct PromptBar(OnceCell<ProgressBar>);
+
+impl PromptBar {
+    /// No bar yet.
+    pub fn new() -> PromptBar {
+        PromptBar(OnceCell::new())
+    }
+
+    /// Shows that `done` of `total` tokens are processed.
+    pub fn show(&self, done: usize, total: usize) {
+        if total > LONG_PROMPT && done < total {
+            let bar = self.0.get_or_init(|| bar(total as u64, "prompt"));
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// Takes it away, so that other text can come.
+    pub fn clear(&self) {
+        if let Some(bar) = self.0.get() {
+            bar.finish_and_clear();
         }
     }
 }
@@ -78,6 +130,17 @@ mod tests {
             stream.end_line().unwrap();
             stream.write(text).unwrap();
             stream.end_line().unwrap();
+            stream.end_line().unwrap();
+            assert_eq!(String::from_utf8(stream.out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn asides_are_for_terminals_and_on_lines_of_their_own() {
+        for (terminal, expected) in [(true, "\u{1b}[2mhm\u{1b}[0m\nyes\n"), (false, "yes\n")] {
+            let mut stream = Stream::new(terminal, Vec::new());
+            stream.aside("hm").unwrap();
+            stream.write("yes").unwrap();
             stream.end_line().unwrap();
             assert_eq!(String::from_utf8(stream.out).unwrap(), expected);
         }
