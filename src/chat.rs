@@ -5,16 +5,23 @@
 //! common beginning stays in the cache. A template that changes earlier turns, such as one that
 //! drops past reasoning, costs the tokens from the change on.
 //!
+//! Control tokens that users and tools write, such as `<|im_end|>`, are text and control nothing:
+//! only the template and the instructions may write such tokens.
+//!
 //! Not here: the template language ([`template`](crate::template)), and choosing tokens
 //! ([`Sampler`]).
 
 use crate::template::{
-    ChatTemplate, Message, Piece, ReasoningMarkers, ReasoningSplitter, RenderOptions, Role,
-    StopStrings,
+    ChatTemplate, Content, Message, Piece, ReasoningMarkers, ReasoningSplitter, RenderOptions, Role,
 };
-use crate::tokenizer::{EncodeOptions, StreamDecoder};
+use crate::tokenizer::{EncodeOptions, StopStrings, StreamDecoder, Tokenizer};
 use crate::{Error, FeedOptions, Result, Sampler, Session, Token};
 use std::collections::VecDeque;
+use std::sync::OnceLock;
+
+/// Is put into the texts of control tokens that nobody may write, while a prompt is rendered: the
+/// last private character of Unicode, which belongs to no token.
+const BREAK: char = '\u{10FFFD}';
 
 /// A conversation: messages, and a session that has seen them.
 ///
@@ -36,6 +43,8 @@ pub struct Chat {
     options: RenderOptions,
     stops: StopStrings,
     limit: usize,
+    /// The texts of the vocabulary's control tokens.
+    controls: OnceLock<Vec<String>>,
 }
 
 impl Chat {
@@ -62,6 +71,7 @@ impl Chat {
             options: RenderOptions::default(),
             stops: StopStrings::default(),
             limit: usize::MAX,
+            controls: OnceLock::new(),
         }
     }
 
@@ -186,13 +196,22 @@ impl Chat {
         self.session
     }
 
-    /// The conversation rendered, with the beginning of an answer.
+    /// The conversation rendered, with the beginning of an answer. Where users and tools write
+    /// control tokens, [`BREAK`] is in them.
     fn prompt(&self) -> Result<String> {
         let options = RenderOptions {
             add_generation_prompt: true,
             ..self.options.clone()
         };
-        self.template.render(&self.messages, &options)
+        let controls = self
+            .controls
+            .get_or_init(|| controls(self.session.model().tokenizer()));
+        let messages: Vec<Message> = self
+            .messages
+            .iter()
+            .map(|message| broken(message, controls))
+            .collect();
+        self.template.render(&messages, &options)
     }
 
     /// The prompt's tokens. The template writes the control tokens itself; the
@@ -204,7 +223,10 @@ impl Chat {
             parse_special: true,
         };
         let tokenizer = self.session.model().tokenizer();
-        let mut tokens = tokenizer.encode_with(prompt, options)?;
+        let mut tokens = Vec::new();
+        for piece in prompt.split(BREAK) {
+            tokens.extend(tokenizer.encode_with(piece, options)?);
+        }
         if let Some(bos) = tokenizer.bos()
             && tokenizer.adds_bos()
             && tokens.first() != Some(&bos)
@@ -234,6 +256,56 @@ impl Chat {
         self.session.truncate(common);
         self.session.feed_with(&tokens[common..], options)?;
         Ok(common)
+    }
+}
+
+/// The texts of all control tokens.
+fn controls(tokenizer: &Tokenizer) -> Vec<String> {
+    (0..tokenizer.vocabulary_size() as Token)
+        .filter(|&token| tokenizer.is_control(token))
+        .filter_map(|token| String::from_utf8(tokenizer.token_text(token).ok()?.to_vec()).ok())
+        .filter(|text| text.chars().count() > 1)
+        .collect()
+}
+
+/// The message with [`BREAK`] after the first character of each control token in it, if a user or
+/// a tool wrote it.
+fn broken(message: &Message, controls: &[String]) -> Message {
+    let mut message = message.clone();
+    if message.role != Role::User && message.role != Role::Tool {
+        return message;
+    }
+    match &mut message.content {
+        Content::None => {}
+        Content::Text(text) => break_text(text, controls),
+        Content::Json(value) => break_json(value, controls),
+    }
+    message
+}
+
+fn break_json(value: &mut serde_json::Value, controls: &[String]) {
+    match value {
+        serde_json::Value::String(text) => break_text(text, controls),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().for_each(|item| break_json(item, controls));
+        }
+        serde_json::Value::Object(fields) => {
+            fields
+                .values_mut()
+                .for_each(|item| break_json(item, controls));
+        }
+        _ => {}
+    }
+}
+
+fn break_text(text: &mut String, controls: &[String]) {
+    for control in controls {
+        if let Some(first) = control.chars().next()
+            && text.contains(control.as_str())
+        {
+            let rest = &control[first.len_utf8()..];
+            *text = text.replace(control.as_str(), &format!("{first}{BREAK}{rest}"));
+        }
     }
 }
 
@@ -270,11 +342,9 @@ enum State {
 impl<'a> Reply<'a> {
     fn new(chat: &'a mut Chat, sampler: &'a mut Sampler, state: State) -> Reply<'a> {
         let markers = chat.template.reasoning_markers();
-        let mut stops = chat.stops.clone();
-        stops.reset();
         Reply {
             decoder: chat.session.model().tokenizer().decoder(),
-            stops,
+            stops: chat.stops.clone(),
             markers,
             splitter: ReasoningSplitter::new(markers, false),
             chat,
@@ -355,7 +425,6 @@ impl<'a> Reply<'a> {
             true => self.marker(token)?,
             false => self.decoder.push(token)?.to_owned(),
         };
-        let text = self.stops.push(&text);
         self.take(&text);
         if self.stops.found().is_some() {
             self.end();
@@ -377,7 +446,7 @@ impl<'a> Reply<'a> {
 
     /// Makes text ready.
     fn take(&mut self, text: &str) {
-        let pieces = self.splitter.push(text);
+        let pieces = self.splitter.push(self.stops.push(text));
         self.keep(pieces);
     }
 
@@ -398,8 +467,9 @@ impl<'a> Reply<'a> {
         }
         self.state = State::Done;
         let last = self.decoder.finish().to_owned();
-        let last = self.stops.push(&last) + &self.stops.finish();
         self.take(&last);
+        let pieces = self.splitter.push(self.stops.finish());
+        self.keep(pieces);
         let pieces = self.splitter.finish();
         self.keep(pieces);
         let mut message = Message::assistant(std::mem::take(&mut self.answer));

@@ -16,12 +16,10 @@ mod methods;
 mod python;
 mod reasoning;
 mod rewrite;
-mod stop;
 
 pub use clock::Timestamp;
 pub use message::{Content, Message, Role, ToolCall};
 pub use reasoning::{Piece, ReasoningMarkers, ReasoningSplitter};
-pub use stop::StopStrings;
 
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;

@@ -1,6 +1,5 @@
 //! Telling what a model thinks from what it answers, in a text that comes in pieces.
 
-use super::stop::begun;
 use std::fmt;
 
 /// How a family of templates marks reasoning: what begins it, what ends it, and what else belongs
@@ -183,6 +182,16 @@ impl ReasoningSplitter {
             false => Piece::Answer(text),
         });
     }
+}
+
+/// Length of the longest end of `text` that is a beginning of `string`, but not all of it.
+fn begun(text: &str, string: &str) -> usize {
+    let (text, string) = (text.as_bytes(), string.as_bytes());
+    let longest = text.len().min(string.len().saturating_sub(1));
+    (1..=longest)
+        .rev()
+        .find(|&length| text.ends_with(&string[..length]))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
