@@ -17,9 +17,8 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::thread;
 
-/// Work one rendering may do: instructions and 64-byte pieces of data. The longest known template
-/// takes about two thousand for a turn; a conversation of a million characters a few hundred
-/// thousand.
+/// Work one rendering may do, in instructions and 64-byte pieces of data: a few tenths of a second
+/// and at most 320 MB. A conversation of a million characters needs some hundred thousand.
 const FUEL: u64 = 5_000_000;
 
 /// Longest template text, in bytes. Known ones have up to twenty thousand.

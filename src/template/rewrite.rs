@@ -29,7 +29,7 @@ pub(super) const HELD: &str = "yareta_held";
 pub(super) const APPENDED: &str = "yareta_appended";
 
 /// Most tokens of one tag or expression, and most `elif` of a template: the engine's compiler
-/// recurses once for each link of a chain. Known templates have up to 300 and 30.
+/// recurses once for each link of a chain. Known templates have up to 600 and 25.
 const TOKENS: usize = 4000;
 const ELIFS: usize = 1000;
 
