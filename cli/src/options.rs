@@ -12,7 +12,8 @@ pub struct ComputeArgs {
     /// Threads to compute with [default: one for each physical performance core]
     #[arg(short, long, value_name = "COUNT")]
     pub threads: Option<usize>,
-    /// Instruction set to compute with [default: the best of this machine]
+    /// Instruction set to compute with: scalar, avx2, avxvnni, avx512, neon or neondot
+    /// [default: the best of this machine]
     #[arg(long, value_name = "NAME", value_parser = parse_isa)]
     pub isa: Option<Isa>,
 }

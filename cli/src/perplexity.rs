@@ -17,6 +17,7 @@ use crate::text::number;
 
 /// What `perplexity` is told.
 #[derive(clap::Args)]
+#[command(mut_arg("context", |arg| arg.help("Tokens of a window [default: 512]")))]
 pub struct PerplexityArgs {
     /// The text, cut into windows as long as the context, of each of which the second half is
     /// scored

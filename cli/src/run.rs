@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use yareta::EncodeOptions;
+use yareta::{EncodeOptions, Model, Token};
 
 use crate::failure::{Failure, Outcome};
 use crate::files::read_text;
@@ -61,18 +61,7 @@ pub fn run(args: RunArgs) -> Outcome {
     let mut session = model.session_with(&args.session.options())?;
     let load_time = start.elapsed();
 
-    let options = EncodeOptions {
-        add_special: true,
-        parse_special: args.parse_special,
-    };
-    let mut tokens = tokenizer.encode_with(&prompt, options)?;
-    if tokens.is_empty() {
-        // A model begins a text of its own after the token that begins all texts.
-        let Some(bos) = tokenizer.bos() else {
-            return Err(Failure::Error("the prompt is empty".into()));
-        };
-        tokens.push(bos);
-    }
+    let tokens = args.tokens(&model, &prompt)?;
     let generator = Generator {
         session: &mut session,
         tokenizer: &tokenizer,
@@ -137,6 +126,22 @@ fn sentence(figures: &Figures, load_time: Duration, seed: u64) -> String {
 }
 
 impl RunArgs {
+    /// What to feed.
+    fn tokens(&self, model: &Model, prompt: &str) -> Outcome<Vec<Token>> {
+        let options = EncodeOptions {
+            add_special: true,
+            parse_special: self.parse_special,
+        };
+        let tokenizer = model.tokenizer();
+        let mut tokens = tokenizer.encode_with(prompt, options)?;
+        if tokens.is_empty() {
+            // A model begins a text of its own after the token that begins all texts.
+            let bos = tokenizer.bos();
+            tokens.push(bos.ok_or_else(|| Failure::Error("the prompt is empty".into()))?);
+        }
+        Ok(tokens)
+    }
+
     fn prompt(&self) -> Outcome<String> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());

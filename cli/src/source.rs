@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use yareta::{Gguf, Model, ModelOptions};
+use yareta::{Gguf, Model, ModelOptions, Tokenizer};
 
 use crate::failure::{Failure, Outcome};
+use crate::generate::note;
+use crate::text::Plain;
 
 /// A small model that writes stories, so that the program does something without any download.
 /// Its card is `models/README.md`.
@@ -39,13 +41,36 @@ impl Source {
         }
     }
 
-    /// Opens the file and makes a model of it.
+    /// Opens the file and makes a model of it. What is doubtful about it is told.
     pub fn model(&self, options: ModelOptions<'_>) -> Outcome<Model> {
         let gguf = self.open()?;
-        Model::from_gguf_with(gguf, options).map_err(|error| match &self.model {
+        let opened = Model::from_gguf_with(gguf, options);
+        let model = opened.map_err(|error| self.about(error))?;
+        warn(model.tokenizer());
+        Ok(model)
+    }
+
+    /// The tokenizer in the file, which need not have a model that can be run.
+    pub fn tokenizer(&self) -> Outcome<Tokenizer> {
+        let opened = Tokenizer::from_gguf(&self.open()?);
+        let tokenizer = opened.map_err(|error| self.about(error))?;
+        warn(&tokenizer);
+        Ok(tokenizer)
+    }
+
+    /// A failure that names the file.
+    fn about(&self, error: yareta::Error) -> Failure {
+        match &self.model {
             Some(path) => Failure::from(error).about(path),
             None => error.into(),
-        })
+        }
+    }
+}
+
+/// Tells what may make tokens other than those that the model was trained on.
+fn warn(tokenizer: &Tokenizer) {
+    for warning in tokenizer.warnings() {
+        note(&format!("yareta: {}", Plain(warning)));
     }
 }
 

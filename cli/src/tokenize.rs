@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Read, Write};
 
 use serde_json::json;
-use yareta::{EncodeOptions, Token, Tokenizer};
+use yareta::{EncodeOptions, Token};
 
 use crate::failure::{Failure, Outcome};
 use crate::source::Source;
@@ -33,8 +33,7 @@ pub struct TokenizeArgs {
 
 /// Shows the tokens.
 pub fn run(args: TokenizeArgs) -> Outcome {
-    let gguf = args.source.open()?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let tokenizer = args.source.tokenizer()?;
     let text = match args.text {
         Some(text) => text.into_bytes(),
         None => {

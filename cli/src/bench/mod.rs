@@ -28,6 +28,9 @@ use work::Work;
 
 /// What `bench` is told.
 #[derive(clap::Args)]
+#[command(mut_arg("context", |arg| arg.help(
+    "Tokens that fit the context [default: as many as are needed]"
+)))]
 pub struct BenchArgs {
     #[command(flatten)]
     source: Source,

@@ -12,7 +12,7 @@ use yareta::template::ChatTemplate;
 
 use crate::failure::{Failure, Outcome};
 use crate::files;
-use crate::generate::note;
+use crate::generate::{Stop, note};
 use crate::interrupt::Interrupt;
 use crate::options::{ComputeArgs, SamplingArgs, SessionArgs};
 use crate::source::Source;
@@ -24,6 +24,9 @@ use talk::{Conversation, Stories, Talk, Turn};
 /// What `chat` is told.
 #[derive(clap::Args)]
 pub struct ChatArgs {
+    /// Say this, print the answer, and leave
+    #[arg(value_name = "MESSAGE")]
+    message: Option<String>,
     #[command(flatten)]
     source: Source,
     /// Instructions to the model
@@ -54,6 +57,19 @@ pub fn run(args: ChatArgs) -> Outcome {
     let (mut sampler, _) = args.sampling.sampler()?;
     let interrupt = Interrupt::install()?;
     let mut talk = args.talk()?;
+    if let Some(message) = &args.message {
+        return interrupt.during(|cancel| {
+            let turn = Turn {
+                sampler: &mut sampler,
+                cancel,
+                figures: args.figures,
+            };
+            match talk.say(message, turn)? {
+                Stop::Interrupted => Err(Failure::Interrupted),
+                _ => Ok(()),
+            }
+        });
+    }
     let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let mut input = Input::new(terminal);
     let mut figures = args.figures;
@@ -80,7 +96,7 @@ pub fn run(args: ChatArgs) -> Outcome {
                     cancel,
                     figures,
                 };
-                talk.say(line, turn)
+                talk.say(line, turn).map(|_| ())
             }),
             Ok(Some(Command::Help)) => {
                 note(HELP);

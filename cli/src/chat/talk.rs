@@ -27,8 +27,8 @@ pub struct Turn<'a> {
 pub trait Talk {
     /// What to tell a person at the beginning.
     fn greeting(&self, model: &str) -> String;
-    /// Answers a line.
-    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome;
+    /// Answers a line, and tells why the answer ended.
+    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome<Stop>;
     /// Forgets what was said.
     fn reset(&mut self) -> Outcome;
     /// Sets the instructions to the model.
@@ -101,7 +101,7 @@ impl Talk for Conversation {
         format!("Chatting with {model}. /help lists commands, Ctrl-D leaves.")
     }
 
-    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome {
+    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome<Stop> {
         let mut stream = Stream::stdout();
         let show_figures = turn.figures;
         let answered = self.answer(line, turn, &mut stream);
@@ -113,7 +113,7 @@ impl Talk for Conversation {
             other => other,
         })?;
         finish(&figures, show_figures);
-        Ok(())
+        Ok(figures.stop)
     }
 
     fn reset(&mut self) -> Outcome {
@@ -199,7 +199,7 @@ impl Talk for Stories {
         )
     }
 
-    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome {
+    fn say(&mut self, line: &str, turn: Turn<'_>) -> Outcome<Stop> {
         let tokenizer = self.session.model().tokenizer().clone();
         let prompt = tokenizer.encode(line)?;
         self.session.truncate(0);
@@ -228,7 +228,7 @@ impl Talk for Stories {
         self.told.push_str(story.trim_end());
         self.told.push_str("\n\n");
         finish(&figures, turn.figures);
-        Ok(())
+        Ok(figures.stop)
     }
 
     fn reset(&mut self) -> Outcome {
@@ -253,7 +253,7 @@ impl Talk for Stories {
 
     fn load(&mut self, path: &Path, turn: Turn<'_>) -> Outcome {
         let text = read_text(path)?;
-        self.say(text.trim_end(), turn)
+        self.say(text.trim_end(), turn).map(|_| ())
     }
 }
 

@@ -24,6 +24,14 @@ fn stories_go_on_from_each_line() {
 }
 
 #[test]
+fn a_message_on_the_command_line_is_answered() {
+    let args = ["chat", "-s", "3", "-n", "30", "Tom had a red ball"];
+    let ran = yareta_reading(&args, "Not read\n").ok();
+    assert!(ran.out.starts_with("Tom had a red ball"), "{ran:?}");
+    assert!(!ran.out.contains("Not read"), "{ran:?}");
+}
+
+#[test]
 fn stories_are_saved_and_gone_on_from() {
     let file = Temporary::path("stories.txt");
     let lines = format!(
