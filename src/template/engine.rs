@@ -18,8 +18,17 @@ use std::sync::OnceLock;
 use std::thread;
 
 /// Work one rendering may do, in instructions and 64-byte pieces of data: a few tenths of a second
-/// and at most 320 MB. A conversation of a million characters needs some hundred thousand.
+/// and at most 320 MB, and more for long conversations, because some templates join all that came
+/// before to each message.
 const FUEL: u64 = 5_000_000;
+
+/// Additional work for each byte of what is rendered.
+const FUEL_PER_BYTE: u64 = 24;
+
+/// The work that rendering `bytes` bytes of values may do.
+pub(super) fn fuel(bytes: usize) -> u64 {
+    FUEL.saturating_add(FUEL_PER_BYTE.saturating_mul(bytes as u64))
+}
 
 /// Longest template text, in bytes. Known ones have up to twenty thousand.
 pub(super) const SOURCE_LIMIT: usize = 1 << 20;
@@ -64,7 +73,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(RECURSION);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel(0)));
     environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(|out, state, value| match value.as_str() {
         Some(text) => out.write_str(text).map_err(Error::from),

@@ -216,7 +216,7 @@ impl ChatTemplate {
                 ))
             })
         };
-        let messages = messages
+        let values = messages
             .iter()
             .map(|message| convert(&with_reasoning(message)))
             .collect::<Result<Vec<Value>>>()?;
@@ -234,7 +234,7 @@ impl ChatTemplate {
             .iter()
             .map(|(name, token)| (name.as_str(), Value::from(token.as_str())))
             .collect();
-        context.insert("messages", Value::from(messages));
+        context.insert("messages", Value::from(values));
         context.insert("tools", tools);
         context.insert("documents", Value::from(()));
         context.insert(
@@ -247,8 +247,13 @@ impl ChatTemplate {
         if let Some(now) = options.now {
             context.insert(engine::NOW, Value::from(now.unix()));
         }
+        let bytes = messages
+            .iter()
+            .fold(0usize, |sum, message| sum.saturating_add(size(message)));
+        let mut environment = self.0.environment.clone();
+        environment.set_fuel(Some(engine::fuel(bytes)));
         let render = || {
-            let template = self.0.environment.get_template(engine::TEMPLATE)?;
+            let template = environment.get_template(engine::TEMPLATE)?;
             template.render(Value::from_pairs(context))
         };
         engine::with_stack(render)
@@ -308,6 +313,16 @@ fn with_reasoning(message: &serde_json::Value) -> serde_json::Value {
             serde_json::Value::Object(named)
         }
         _ => message.clone(),
+    }
+}
+
+/// Bytes of the strings in a JSON value that is not nested too deeply.
+fn size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(size).sum(),
+        serde_json::Value::Object(fields) => fields.values().map(size).sum(),
+        _ => 1,
     }
 }
 
