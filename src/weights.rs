@@ -102,11 +102,7 @@ impl MatrixAt {
 
     /// What a product with it reads its activations as.
     pub(crate) fn precision(&self) -> Precision {
-        if self.format.is_float() {
-            Precision::Float
-        } else {
-            Precision::Int8
-        }
+        Precision::of(self.format)
     }
 
     fn row_range(&self, rows: Range<usize>) -> MatrixAt {

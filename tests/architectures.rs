@@ -2,6 +2,8 @@
 //! against a forward pass written separately.
 
 mod common;
+#[path = "common/pinned.rs"]
+mod pinned;
 mod reference;
 
 use common::{Random, Spec, TinyLlama};
@@ -24,8 +26,7 @@ fn prompt(length: usize) -> Vec<u32> {
 }
 
 fn open(bytes: Vec<u8>, threads: usize) -> Model {
-    let options = ModelOptions::new().threads(Threads::new(threads).unwrap());
-    Model::from_gguf_with(Gguf::from_bytes(bytes).unwrap(), options).unwrap()
+    pinned::open(Gguf::from_bytes(bytes).unwrap(), threads)
 }
 
 /// The model's logits are those of the reference, and the same bits in pieces, on any number of

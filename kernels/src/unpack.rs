@@ -10,6 +10,7 @@
 //! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights or
 //! per block of 256.
 
+use crate::activations::Grain;
 use crate::formats::Block;
 
 use crate::isa::{CodeRange, Lanes};
@@ -50,11 +51,14 @@ pub(crate) trait Layout: CodeRange {
 
     /// What codes have been raised by. Signed codes have none.
     const OFFSET: i32;
+
+    /// How many activations share a scale.
+    const GRAIN: Grain;
 }
 
-/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums.
+/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums, grain.
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident, $grain:ident;)*) => {$(
         $(#[$doc])*
         pub(crate) enum $name {}
 
@@ -66,36 +70,38 @@ macro_rules! layouts {
             const GROUP: Group = Group::$group;
             const MINS: Mins = Mins::$mins;
             const OFFSET: i32 = $offset;
+            const GRAIN: Grain = Grain::$grain;
         }
     )*};
 }
 
 layouts! {
-    /// Signed bytes with a scale for every 32: Q8_0, IQ4_NL, IQ4_XS, MXFP4, IQ2_XXS, IQ3_XXS,
-    /// IQ3_S, IQ1_S.
-    Signed32: None, 0, Of32, None;
+    /// Signed bytes with a scale for every 32 in blocks of 32: Q8_0, IQ4_NL, MXFP4.
+    Signed32: None, 0, Of32, None, Fine;
+    /// The same in blocks of 256: Q8_K, IQ4_XS, IQ2_XXS, IQ3_XXS, IQ3_S, IQ1_S.
+    SuperSigned32: None, 0, Of32, None, Coarse;
     /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S, IQ1_M.
-    Signed16: None, 0, Of16, None;
+    Signed16: None, 0, Of16, None, Coarse;
     /// Nibbles raised by 8: Q4_0.
-    Nibble32: Some(15), 8, Of32, None;
+    Nibble32: Some(15), 8, Of32, None, Fine;
     /// Nibbles with a float minimum: Q4_1.
-    NibbleMin32: Some(15), 0, Of32, Float32;
+    NibbleMin32: Some(15), 0, Of32, Float32, Fine;
     /// Nibbles with an integer minimum: Q4_K.
-    NibbleIntegerMin32: Some(15), 0, Of32, Integer32;
+    NibbleIntegerMin32: Some(15), 0, Of32, Integer32, Coarse;
     /// Five bits raised by 16: Q5_0.
-    Five32: Some(31), 16, Of32, None;
+    Five32: Some(31), 16, Of32, None, Fine;
     /// Five bits with a float minimum: Q5_1.
-    FiveMin32: Some(31), 0, Of32, Float32;
+    FiveMin32: Some(31), 0, Of32, Float32, Fine;
     /// Five bits with an integer minimum: Q5_K.
-    FiveIntegerMin32: Some(31), 0, Of32, Integer32;
+    FiveIntegerMin32: Some(31), 0, Of32, Integer32, Coarse;
     /// Two bits with an integer minimum for every 16: Q2_K.
-    TwoIntegerMin16: Some(3), 0, Of16, Integer16;
+    TwoIntegerMin16: Some(3), 0, Of16, Integer16, Coarse;
     /// Three bits raised by 4, a scale for every 16: Q3_K.
-    Three16: Some(7), 4, Of16, None;
+    Three16: Some(7), 4, Of16, None, Coarse;
     /// Six bits raised by 32, a scale for every 16: Q6_K.
-    Six16: Some(63), 32, Of16, None;
+    Six16: Some(63), 32, Of16, None, Coarse;
     /// 0, 1 and 2 for −1, 0 and 1 with one scale: TQ1_0, TQ2_0.
-    Ternary256: Some(2), 1, Of256, None;
+    Ternary256: Some(2), 1, Of256, None, Coarse;
 }
 
 /// A quantized format that the matrix kernels can multiply.

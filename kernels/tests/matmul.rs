@@ -86,7 +86,8 @@ fn bits(x: &[f32]) -> Vec<u32> {
 /// each term.
 fn budget(format: Format, weights: &[f32], x: &[f32]) -> f64 {
     let mut budget = 0.0;
-    for (weights, x) in weights.chunks(256).zip(x.chunks(256)) {
+    let grain = if format.block_len() == 32 { 32 } else { 256 };
+    for (weights, x) in weights.chunks(grain).zip(x.chunks(grain)) {
         let largest = x.iter().fold(0.0f64, |a, &x| a.max(f64::from(x).abs()));
         let step = if format.is_float() {
             0.0

@@ -1,10 +1,10 @@
 //! Instruction sets: which ones this CPU has, and the one gateway from that run-time fact to
 //! code compiled for it.
 //!
-//! An instruction set is a zero-sized token ([`Scalar`], `Avx2`, …) that only [`Cpu::run`] hands
+//! An instruction set is a zero-sized token (`Scalar`, `Avx2`, …) that only `Cpu::run` hands
 //! out, after detection, so holding one proves that its instructions may be executed. Algorithms
-//! are written once against the vocabulary [`Simd`] that every token implements, packed into a
-//! [`Kernel`], and compiled by [`Cpu::run`] once per instruction set with that set's features
+//! are written once against the vocabulary `Simd` that every token implements, packed into a
+//! `Kernel`, and compiled by `Cpu::run` once per instruction set with that set's features
 //! enabled.
 //!
 //! No other module asks what the CPU can do.

@@ -12,7 +12,9 @@
 //!
 //! Both do the same arithmetic in the same order, and so does every instruction set: within a block
 //! the products of a group are summed exactly in integers, and for each group in ascending order
-//! `t = float(sum) * scale + t`, rounded once; then `y = t * activation scale + y`. So an element of
+//! `t = float(sum) * scale + t`, rounded once; then `y = t * activation scale + y`. (Formats of
+//! small blocks: activations have a scale for each group, `t = float(sum) * (scale * activation
+//! scale) + t` and `y = t + y`.) So an element of
 //! the result has the same bits however many columns were multiplied at once and whoever computed
 //! it. (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in order of k.)
 
@@ -78,11 +80,7 @@ impl<'a> Matrix<'a> {
 
     /// What a product with this matrix reads its activations as.
     pub fn precision(&self) -> Precision {
-        if self.format.is_float() {
-            Precision::Float
-        } else {
-            Precision::Int8
-        }
+        Precision::of(self.format)
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{ROWS_MULTIPLE, Rows, Weights};
-use crate::activations::part;
+use crate::activations::{Grain, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use crate::unpack::{BlockRows, Group, Layout, Mins, Sink, Unpack};
@@ -133,7 +133,7 @@ unsafe fn starts<S: Lanes, L: Layout, const W: usize>(simd: S, sums: *const i32)
 #[inline(always)]
 fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     let cols = rows.weights.cols();
-    let x = rows.x.panel_codes(&(0..1));
+    let x = rows.x.panel_codes(<B::Layout as Layout>::GRAIN, &(0..1));
     let mut copies = [const { std::mem::MaybeUninit::uninit() }; ROWS_MULTIPLE];
     for (row, count) in rows.panels(S::ROWS) {
         let panel = Panel::<B>::new(rows, row, count);
@@ -142,12 +142,11 @@ fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
         for (super_block, x) in x.chunks_exact(part::TOTAL).enumerate() {
             let per_super = SUPER / B::WEIGHTS;
             let bytes = per_super * size_of::<B>() * S::ROWS;
-            for line in (0..bytes).step_by(64) {
-                simd.prefetch(next.wrapping_add(super_block * bytes + line));
-            }
             let mut sink = Fused::<S, B::Layout> {
                 simd,
                 x,
+                next: next.wrapping_add(super_block * bytes),
+                share: bytes / GROUPS,
                 first: 0,
                 t: simd.splat_float(0.0),
                 whole: simd.splat_int(0),
@@ -157,8 +156,13 @@ fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
                 sink.first = i * (B::WEIGHTS / 32);
                 panel.unpack(simd, super_block * per_super + i, &mut copies, &mut sink);
             }
-            let scale = f32::from_bits(x[part::SCALE] as u32);
-            y = simd.multiply_add_float(sink.t, simd.splat_float(scale), y);
+            y = match <B::Layout as Layout>::GRAIN {
+                Grain::Coarse => {
+                    let scale = f32::from_bits(x[part::SCALE] as u32);
+                    simd.multiply_add_float(sink.t, simd.splat_float(scale), y)
+                }
+                Grain::Fine => simd.add_float(sink.t, y),
+            };
         }
         rows.store(simd, (row, count), 0, y);
     }
@@ -168,6 +172,10 @@ fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
 struct Fused<'a, S: Lanes, L> {
     simd: S,
     x: &'a [i32],
+    /// Weights of the next panel, to be brought near: a share with each group. All at once they
+    /// would occupy the buffers that this panel's own loads need.
+    next: *const u8,
+    share: usize,
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
     t: S::Float,
@@ -176,6 +184,15 @@ struct Fused<'a, S: Lanes, L> {
 }
 
 impl<S: Lanes, L: Layout> Fused<'_, S, L> {
+    /// Prefetches the share of group `group`.
+    #[inline(always)]
+    fn prefetch(&self, group: usize) {
+        for line in (0..self.share).step_by(64) {
+            self.simd
+                .prefetch(self.next.wrapping_add(group * self.share + line));
+        }
+    }
+
     /// The dot product of `4 N` codes from word `word` on.
     #[inline(always)]
     fn dot<const N: usize>(&self, start: S::Int, codes: &[S::Int; N], word: usize) -> S::Int {
@@ -190,9 +207,17 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     #[inline(always)]
     fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.first + group;
+        self.prefetch(group);
         let codes = raised::<S, L, 8>(self.simd, codes);
         let start = start::<S, L>(self.simd, self.x[part::SUMS32 + group]);
         let sum = self.dot(start, &codes, group * 8);
+        let scale = match L::GRAIN {
+            Grain::Coarse => scale,
+            Grain::Fine => {
+                let of_x = f32::from_bits(self.x[part::SCALES32 + group] as u32);
+                self.simd.multiply_float(scale, self.simd.splat_float(of_x))
+            }
+        };
         self.t = self
             .simd
             .multiply_add_float(self.simd.to_float(sum), scale, self.t);
@@ -201,6 +226,7 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     #[inline(always)]
     fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
+        self.prefetch(group);
         let [a, b, c, d, e, f, g, h] = raised::<S, L, 8>(self.simd, codes);
         for (half, codes) in [[a, b, c, d], [e, f, g, h]].iter().enumerate() {
             let start = start::<S, L>(self.simd, self.x[part::SUMS16 + 2 * group + half]);
@@ -214,6 +240,7 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     #[inline(always)]
     fn group256(&mut self, group: usize, codes: [S::Int; 8]) {
         let group = self.first + group;
+        self.prefetch(group);
         let codes = raised::<S, L, 8>(self.simd, codes);
         if group == 0 {
             self.whole = start::<S, L>(self.simd, self.x[part::SUM256]);
@@ -230,7 +257,7 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
 
     #[inline(always)]
     fn minimum32(&mut self, group: usize, minimum: S::Float) {
-        let sum = f32::from_bits(self.x[part::FLOATS32 + self.first + group] as u32);
+        let sum = f32::from_bits(self.x[part::TOTALS32 + self.first + group] as u32);
         self.t = self
             .simd
             .multiply_add_float(minimum, self.simd.splat_float(sum), self.t);
@@ -414,7 +441,7 @@ impl<S: Lanes> Product<'_, '_, S> {
             return;
         }
         let cols = self.rows.weights.cols();
-        let x = self.rows.x.panel_codes(&(column..column + W));
+        let x = self.rows.x.panel_codes(L::GRAIN, &(column..column + W));
         let x = &x[self.start * part::TOTAL * W..];
         let rows = (self.row, self.count);
         let mut y = [simd.splat_float(0.0); W];
@@ -432,8 +459,13 @@ impl<S: Lanes> Product<'_, '_, S> {
             let groups = (cols - (self.start + b) * SUPER).min(SUPER) / 32;
             let t = multiply_block::<S, L, W>(simd, tile, x, groups);
             for (c, (y, t)) in y.iter_mut().zip(t).enumerate() {
-                let scale = f32::from_bits(x[part::SCALE * W + c] as u32);
-                *y = simd.multiply_add_float(t, simd.splat_float(scale), *y);
+                *y = match L::GRAIN {
+                    Grain::Coarse => {
+                        let scale = f32::from_bits(x[part::SCALE * W + c] as u32);
+                        simd.multiply_add_float(t, simd.splat_float(scale), *y)
+                    }
+                    Grain::Fine => simd.add_float(t, *y),
+                };
             }
         }
         for (c, y) in y.into_iter().enumerate() {
@@ -493,8 +525,15 @@ fn multiply_block<S: Lanes, L: Layout, const W: usize>(
                     let x = at(part::CODES + group * 8);
                     simd.dot::<L, 8, W>(start, &groups_of_8[group], x)
                 };
-                for (t, sum) in t.iter_mut().zip(sums) {
-                    *t = simd.multiply_add_float(simd.to_float(sum), tile.scales[group], *t);
+                for (c, (t, sum)) in t.iter_mut().zip(sums).enumerate() {
+                    let scale = match L::GRAIN {
+                        Grain::Coarse => tile.scales[group],
+                        Grain::Fine => {
+                            let of_x = f32::from_bits(word(part::SCALES32 + group, c) as u32);
+                            simd.multiply_float(tile.scales[group], simd.splat_float(of_x))
+                        }
+                    };
+                    *t = simd.multiply_add_float(simd.to_float(sum), scale, *t);
                 }
             }
             Group::Of16 => {
@@ -519,7 +558,7 @@ fn multiply_block<S: Lanes, L: Layout, const W: usize>(
         }
         if L::MINS == Mins::Float32 {
             for (c, t) in t.iter_mut().enumerate() {
-                let sum = f32::from_bits(word(part::FLOATS32 + group, c) as u32);
+                let sum = f32::from_bits(word(part::TOTALS32 + group, c) as u32);
                 *t = simd.multiply_add_float(tile.minimums[group], simd.splat_float(sum), *t);
             }
         }
