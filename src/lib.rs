@@ -58,3 +58,8 @@ pub use session::{FeedOptions, Session, SessionOptions};
 pub use threads::Threads;
 pub use tokenizer::{EncodeOptions, StopStrings, StreamDecoder, Token, Tokenizer};
 pub use yareta_kernels::{Cpu, Format, Isa, KvType, limits};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
