@@ -7,6 +7,7 @@
 //! again the multiply-adds.
 //!
 //! `cargo bench -p yareta-kernels --bench attention -- 'generation/avx512'` measures a part of it.
+#![allow(missing_docs)] // `criterion_group!` makes a public function without any.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;

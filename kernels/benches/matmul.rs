@@ -6,6 +6,7 @@
 //! products per second; their limit is `limits/int8` (or `limits/float` for float weights).
 //!
 //! `cargo bench -p yareta-kernels --bench matmul -- 'Q4_K/avx512'` measures a part of it.
+#![allow(missing_docs)] // `criterion_group!` makes a public function without any.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
