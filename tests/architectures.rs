@@ -9,7 +9,7 @@ mod reference;
 use common::{Random, Spec, TinyLlama};
 use reference::{Reference, distance};
 use yareta::gguf::TensorType;
-use yareta::{Gguf, Isa, Model, ModelOptions, SessionOptions, Threads};
+use yareta::{Gguf, Isa, Model, ModelOptions, SessionOptions};
 
 /// F32 weights against 64-bit arithmetic, as a share of the logits' deviation. Measured at most
 /// 4e-3: keys and values are rounded to 16-bit floats, 5e-4 of each.
