@@ -187,11 +187,13 @@ fn float_weights() {
     }
 }
 
-/// Measured to exact arithmetic: divergences of 1.7e-4 to 2.3e-4 for formats with blocks of 32
-/// weights and 4.6e-4 to 7.0e-4 for those of 256; 1.7e-4 to 7.0e-4 between the engines, logits up
-/// to 0.13 of the deviation apart. It is the rounding of activations to 8 bits, which both engines
-/// do with one scale for as many activations as a block has weights: they are equally near to
-/// exact arithmetic (0.88 to 1.16 times the other's divergence, format by format).
+/// Measured to exact arithmetic: divergences of 1.6e-4 to 3.0e-4 for all formats. It is the rounding
+/// of activations to 8 bits, with a scale for every 32. The other engine's are 1.8e-4 to 2.1e-4 for
+/// formats with blocks of 32 weights, where its activations have as many scales, and 4.3e-4 to
+/// 7.1e-4 for those of 256, where it has one scale for 256. Over 64 tokens a divergence has an error
+/// of about a tenth (the formats of 32 scatter from 0.76 to 1.2 times the other's, 1.0 on average).
+/// Between the engines it is the sum of both, 3e-4 to 1e-3, with logits up to 0.16 of the deviation
+/// apart.
 #[test]
 fn quantized_weights() {
     assert_eq!(check_quantized(|format| !is_codebook(format)), 15);
@@ -223,13 +225,17 @@ fn check_quantized(wanted: impl Fn(Format) -> bool) -> usize {
             continue;
         }
         count += 1;
-        let Some(measured) = measure(format, 0.15) else {
+        let Some(measured) = measure(format, 0.17) else {
             continue; // there is no test data
         };
         assert!(measured.between < 1.2e-3, "{format}: {}", measured.between);
-        assert!(measured.ours < 1e-3, "{format}: {}", measured.ours);
+        assert!(measured.ours < 4e-4, "{format}: {}", measured.ours);
+        let share = match format.block_len() {
+            32 => 1.25,
+            _ => 0.6,
+        };
+        assert!(measured.ours < share * measured.theirs, "{format}");
         assert!(measured.greedy_agrees, "{format}");
-        assert!(measured.ours < 1.25 * measured.theirs, "{format}");
     }
     count
 }

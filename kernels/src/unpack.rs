@@ -7,10 +7,9 @@
 //! sink multiplies them at once with a single column of activations; another stores them as a tile
 //! that is then multiplied with many columns.
 //!
-//! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights or
-//! per block of 256.
+//! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights.
 
-use crate::activations::Grain;
+use crate::activations::Precision;
 use crate::formats::Block;
 
 use crate::isa::{CodeRange, Lanes};
@@ -23,8 +22,6 @@ pub(crate) enum Group {
     Of32,
     /// A sub-block of Q2_K, Q3_K, Q6_K and some codebook formats.
     Of16,
-    /// The whole block: the ternary formats.
-    Of256,
 }
 
 /// How a format writes minimums.
@@ -52,13 +49,24 @@ pub(crate) trait Layout: CodeRange {
     /// What codes have been raised by. Signed codes have none.
     const OFFSET: i32;
 
-    /// How many activations share a scale.
-    const GRAIN: Grain;
+    /// What a product reads its activations as.
+    const PRECISION: Precision = {
+        let starts = match Self::GROUP {
+            Group::Of32 => Precision::INT8,
+            Group::Of16 => Precision::INT8.and(Precision::STARTS16),
+        };
+        match Self::MINS {
+            Mins::None => starts,
+            Mins::Float32 => starts.and(Precision::TOTALS32),
+            Mins::Integer32 => starts.and(Precision::PAIRS32),
+            Mins::Integer16 => starts.and(Precision::PAIRS16),
+        }
+    };
 }
 
-/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums, grain.
+/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums.
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident, $grain:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident;)*) => {$(
         $(#[$doc])*
         pub(crate) enum $name {}
 
@@ -70,38 +78,36 @@ macro_rules! layouts {
             const GROUP: Group = Group::$group;
             const MINS: Mins = Mins::$mins;
             const OFFSET: i32 = $offset;
-            const GRAIN: Grain = Grain::$grain;
         }
     )*};
 }
 
 layouts! {
-    /// Signed bytes with a scale for every 32 in blocks of 32: Q8_0, IQ4_NL, MXFP4.
-    Signed32: None, 0, Of32, None, Fine;
-    /// The same in blocks of 256: Q8_K, IQ4_XS, IQ2_XXS, IQ3_XXS, IQ3_S, IQ1_S.
-    SuperSigned32: None, 0, Of32, None, Coarse;
+    /// Signed bytes with a scale for every 32: Q8_0, Q8_K, IQ4_NL, IQ4_XS, MXFP4, IQ2_XXS, IQ3_XXS,
+    /// IQ3_S, IQ1_S.
+    Signed32: None, 0, Of32, None;
     /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S, IQ1_M.
-    Signed16: None, 0, Of16, None, Coarse;
+    Signed16: None, 0, Of16, None;
     /// Nibbles raised by 8: Q4_0.
-    Nibble32: Some(15), 8, Of32, None, Fine;
+    Nibble32: Some(15), 8, Of32, None;
     /// Nibbles with a float minimum: Q4_1.
-    NibbleMin32: Some(15), 0, Of32, Float32, Fine;
+    NibbleMin32: Some(15), 0, Of32, Float32;
     /// Nibbles with an integer minimum: Q4_K.
-    NibbleIntegerMin32: Some(15), 0, Of32, Integer32, Coarse;
+    NibbleIntegerMin32: Some(15), 0, Of32, Integer32;
     /// Five bits raised by 16: Q5_0.
-    Five32: Some(31), 16, Of32, None, Fine;
+    Five32: Some(31), 16, Of32, None;
     /// Five bits with a float minimum: Q5_1.
-    FiveMin32: Some(31), 0, Of32, Float32, Fine;
+    FiveMin32: Some(31), 0, Of32, Float32;
     /// Five bits with an integer minimum: Q5_K.
-    FiveIntegerMin32: Some(31), 0, Of32, Integer32, Coarse;
+    FiveIntegerMin32: Some(31), 0, Of32, Integer32;
     /// Two bits with an integer minimum for every 16: Q2_K.
-    TwoIntegerMin16: Some(3), 0, Of16, Integer16, Coarse;
+    TwoIntegerMin16: Some(3), 0, Of16, Integer16;
     /// Three bits raised by 4, a scale for every 16: Q3_K.
-    Three16: Some(7), 4, Of16, None, Coarse;
+    Three16: Some(7), 4, Of16, None;
     /// Six bits raised by 32, a scale for every 16: Q6_K.
-    Six16: Some(63), 32, Of16, None, Coarse;
-    /// 0, 1 and 2 for −1, 0 and 1 with one scale: TQ1_0, TQ2_0.
-    Ternary256: Some(2), 1, Of256, None, Coarse;
+    Six16: Some(63), 32, Of16, None;
+    /// 0, 1 and 2 for −1, 0 and 1: TQ1_0, TQ2_0.
+    Ternary32: Some(2), 1, Of32, None;
 }
 
 /// A quantized format that the matrix kernels can multiply.
@@ -113,7 +119,7 @@ pub(crate) trait Unpack: Block + 'static {
 
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
-    /// minimums and the scale of a whole block after the last group.
+    /// minimums after the last group.
     ///
     /// Implementations are `#[inline(always)]`.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);
@@ -128,12 +134,6 @@ pub(crate) trait Sink<S: Lanes> {
 
     /// 32 codes with the scales of the first and of the last 16; `group` counts in 32s.
     fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
-
-    /// 32 codes whose scale is that of the block, given with [`Sink::scale`].
-    fn group256(&mut self, group: usize, codes: [S::Int; 8]);
-
-    /// The scale of the block.
-    fn scale(&mut self, scale: S::Float);
 
     /// The minimum of a group of 32: added to each of its weights.
     fn minimum32(&mut self, group: usize, minimum: S::Float);

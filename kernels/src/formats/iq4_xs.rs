@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, SuperSigned32, Unpack, bytes, joined, nibbles, scaled};
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack, bytes, joined, nibbles, scaled};
 
 use super::iq4_nl::{LEVELS, Uneven, code, levels_of};
 use super::search::levels;
@@ -96,7 +96,7 @@ fn group_steps<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq4Xs>) -> [S::Int; 8] {
 }
 
 impl Unpack for Iq4Xs {
-    type Layout = SuperSigned32;
+    type Layout = Signed32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

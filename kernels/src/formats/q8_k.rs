@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, SuperSigned32, Unpack};
+use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
 
 use super::{Block, SUPER, block_size, search};
 
@@ -60,7 +60,7 @@ impl Block for Q8K {
 }
 
 impl Unpack for Q8K {
-    type Layout = SuperSigned32;
+    type Layout = Signed32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Ternary256, Unpack, and_each, joined, shift_right_each};
+use crate::unpack::{BlockRows, Sink, Ternary32, Unpack, and_each, joined, shift_right_each};
 
 use super::{Block, Half, SUPER, block_size, ternary};
 
@@ -114,18 +114,19 @@ impl<S: Lanes, const N: usize> Digits<S, N> {
 }
 
 impl Unpack for Tq1_0 {
-    type Layout = Ternary256;
+    type Layout = Ternary32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Tq1_0, scale)));
         let mut long = Digits::new(simd, blocks.words8(simd, offset_of!(Tq1_0, fives)));
         for group in 0..5 {
-            sink.group256(group, long.next(simd));
+            sink.group32(group, long.next(simd), scale);
         }
         let mut short = Digits::new(simd, blocks.words4(simd, offset_of!(Tq1_0, fives) + 32));
         for group in 5..7 {
             let (first, second) = (short.next(simd), short.next(simd));
-            sink.group256(group, joined(first, second));
+            sink.group32(group, joined(first, second), scale);
         }
         let first = short.next(simd);
         let mut fours = Digits::new(simd, [blocks.word(simd, offset_of!(Tq1_0, fours))]);
@@ -133,7 +134,6 @@ impl Unpack for Tq1_0 {
         for digits in &mut second {
             [*digits] = fours.next(simd);
         }
-        sink.group256(7, joined(first, second));
-        sink.scale(simd.half_to_float(blocks.half(simd, offset_of!(Tq1_0, scale))));
+        sink.group32(7, joined(first, second), scale);
     }
 }

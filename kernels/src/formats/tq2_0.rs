@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Ternary256, Unpack, and_each, shift_right_each};
+use crate::unpack::{BlockRows, Sink, Ternary32, Unpack, and_each, shift_right_each};
 
 use super::{Block, Half, SUPER, block_size, pack, ternary};
 
@@ -45,18 +45,18 @@ impl Block for Tq2_0 {
 }
 
 impl Unpack for Tq2_0 {
-    type Layout = Ternary256;
+    type Layout = Ternary32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        let scale = simd.half_to_float(blocks.half(simd, offset_of!(Tq2_0, scale)));
         let mask = simd.splat_int(0x0303_0303);
         for half in 0..2 {
             let mut codes = blocks.words8(simd, offset_of!(Tq2_0, codes) + 32 * half);
             for k in 0..4 {
-                sink.group256(4 * half + k, and_each(simd, codes, mask));
+                sink.group32(4 * half + k, and_each(simd, codes, mask), scale);
                 codes = shift_right_each::<2, S, 8>(simd, codes);
             }
         }
-        sink.scale(simd.half_to_float(blocks.half(simd, offset_of!(Tq2_0, scale))));
     }
 }

@@ -43,6 +43,10 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// unsigned by signed bytes, else 0.
     const SIGNED_OFFSET: i32;
 
+    /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
+    /// multiplications. Then [`Lanes::COLUMNS`] is 8.
+    const SCALES_BY_POWERS: bool = false;
+
     /// Four bytes, or one 32-bit number, of each row.
     type Int: Copy;
 
@@ -140,6 +144,17 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// `a * b + c`, rounded once.
     fn multiply_add_float(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
 
+    /// `a * 2^exponent` for a whole `exponent` from −126 to 127, or NaN where it is NaN; exact, where
+    /// the result is neither too small nor too large.
+    #[inline(always)]
+    fn scale_by_power(self, a: Self::Float, exponent: f32) -> Self::Float {
+        let power = match exponent.is_nan() {
+            true => f32::NAN,
+            false => f32::from_bits(((exponent as i32 + 127) as u32) << 23),
+        };
+        self.multiply_float(a, self.splat_float(power))
+    }
+
     /// Adds the products of the two 16-bit halves of each lane: `acc + a.lo b.lo + a.hi b.hi`.
     fn dot_pairs(self, acc: Self::Int, a: Self::Int, b: Self::Int) -> Self::Int;
 
@@ -174,6 +189,12 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// `ROWS` floats are writable at `to`.
     #[allow(unsafe_code)]
     unsafe fn store_float(self, to: *mut f32, a: Self::Float);
+
+    /// Asks for the cache line at `from` in the first-level cache; any address will do.
+    #[inline(always)]
+    fn prefetch_near(self, from: *const u8) {
+        self.prefetch(from);
+    }
 
     /// Asks for the cache line at `from` in the second-level cache; any address will do.
     fn prefetch(self, from: *const u8);

@@ -171,16 +171,25 @@ impl Cpu {
 
     /// Columns of activations that a matrix product keeps in registers at once.
     pub(crate) fn matrix_columns(self) -> usize {
-        struct Columns;
-        impl Kernel for Columns {
-            type Output = usize;
+        self.matrix_shape().1
+    }
+
+    /// Rows of weights in a vector of a matrix product.
+    pub(crate) fn matrix_rows(self) -> usize {
+        self.matrix_shape().0
+    }
+
+    fn matrix_shape(self) -> (usize, usize) {
+        struct Shape;
+        impl Kernel for Shape {
+            type Output = (usize, usize);
 
             #[inline(always)]
-            fn run<S: Simd>(self, _simd: S) -> usize {
-                S::COLUMNS
+            fn run<S: Simd>(self, _simd: S) -> (usize, usize) {
+                (S::ROWS, S::COLUMNS)
             }
         }
-        self.run(Columns)
+        self.run(Shape)
     }
 
     /// Runs `kernel`, compiled for the instruction set in use.

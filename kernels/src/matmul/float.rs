@@ -1,9 +1,13 @@
 //! Products with float weights: F32, F16 and BF16, each weight widened to f32.
 #![allow(unsafe_code)]
 
+use super::tiled::{OfWidth, Panel, Sums, Tiled, by_width, many_columns};
 use super::{ROWS_MULTIPLE, Rows, Weights};
+use crate::activations::Precision;
 use crate::formats::{Bf16, F16, F32, SUPER};
-use crate::isa::{Lanes, Task};
+use crate::isa::Lanes;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A float format, sixteen bytes at a time.
 pub(super) trait Widen {
@@ -53,12 +57,14 @@ impl Widen for Bf16 {
 macro_rules! float_weights {
     ($($format:ident)*) => {$(
         impl Weights for $format {
+            const PRECISION: Precision = Precision::FLOAT;
+
             #[inline(always)]
             fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>) {
                 if rows.x.columns() == 1 {
                     one_column::<S, $format>(simd, rows);
                 } else {
-                    many_columns::<S, $format>(simd, rows);
+                    simd.call(many_columns::<S, Float<$format>>(rows));
                 }
             }
         }
@@ -67,38 +73,26 @@ macro_rules! float_weights {
 
 float_weights! { F32 F16 Bf16 }
 
-/// The rows of a panel; lanes that have no row of their own repeat the last.
-struct Panel<'a> {
-    rows: &'a Rows<'a>,
-    row: usize,
-    count: usize,
-}
-
-impl Panel<'_> {
-    /// Sixteen bytes of every row from byte `offset` on; bytes behind the end of a row are 0.
-    #[inline(always)]
-    fn words<S: Lanes>(&self, simd: S, offset: usize) -> [S::Int; 4] {
-        let weights = &self.rows.weights;
-        if self.count >= S::ROWS && offset + 16 <= weights.row_bytes {
-            let base = &weights.bytes()[self.row * weights.row_bytes + offset..];
-            // SAFETY: there are `S::ROWS` rows of `row_bytes` from `row` on, and the sixteen bytes
-            // lie within each.
-            return unsafe { simd.gather16(base.as_ptr(), weights.row_bytes) };
-        }
-        self.copied_words(simd, offset)
+/// Sixteen bytes of every row of a panel from byte `offset` on; lanes that have no row of their own
+/// repeat the last, and bytes behind the end of a row are 0.
+#[inline(always)]
+fn words<S: Lanes>(simd: S, panel: &Panel<'_>, offset: usize) -> [S::Int; 4] {
+    if panel.count >= S::ROWS && offset + 16 <= panel.stride {
+        // SAFETY: there are `S::ROWS` rows of `stride` bytes, and the sixteen lie within each.
+        return unsafe { simd.gather16(panel.base.add(offset), panel.stride) };
     }
-
-    #[inline(always)]
-    fn copied_words<S: Lanes>(&self, simd: S, offset: usize) -> [S::Int; 4] {
-        let mut copies = [[0u8; 16]; ROWS_MULTIPLE];
-        for (r, copy) in copies.iter_mut().enumerate() {
-            let row = &self.rows.weights.row(self.row + r.min(self.count - 1))[offset..];
-            let len = row.len().min(16);
-            copy[..len].copy_from_slice(&row[..len]);
+    let mut copies = [[0u8; 16]; ROWS_MULTIPLE];
+    for (r, copy) in copies.iter_mut().enumerate() {
+        let row = r.min(panel.count - 1) * panel.stride;
+        let len = (panel.stride - offset).min(16);
+        // SAFETY: the row is one of the panel's, and its bytes from `offset` on are as many.
+        unsafe {
+            let from = panel.base.add(row + offset);
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), len);
         }
-        // SAFETY: `copies` holds sixteen bytes for each of at least `S::ROWS` rows.
-        unsafe { simd.gather16(copies.as_ptr().cast(), 16) }
     }
+    // SAFETY: `copies` holds sixteen bytes for each of at least `S::ROWS` rows.
+    unsafe { simd.gather16(copies.as_ptr().cast(), 16) }
 }
 
 #[inline(always)]
@@ -107,12 +101,12 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     let step = 16 / B::BYTES;
     let x = rows.x.panel_floats(&(0..1));
     for (row, count) in rows.panels(S::ROWS) {
-        let panel = Panel { rows, row, count };
+        let panel = Panel::new(rows, row, count);
         let mut y = simd.splat_float(0.0);
         for block in (0..cols).step_by(SUPER) {
             let mut sums = [simd.splat_float(0.0); 2];
             for k in (block..cols.min(block + SUPER)).step_by(step) {
-                let words = panel.words(simd, k * B::BYTES);
+                let words = words(simd, &panel, k * B::BYTES);
                 let mut tail = [0.0; 8];
                 let x = match x.get(k..k + step) {
                     Some(x) => x,
@@ -136,95 +130,61 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     }
 }
 
-#[inline(always)]
-fn many_columns<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
-    let cols = rows.weights.cols();
-    let step = 16 / B::BYTES;
-    let mut tile = [simd.splat_float(0.0); SUPER];
-    for start in (0..cols).step_by(SUPER) {
-        for (row, count) in rows.panels(S::ROWS) {
-            let panel = Panel { rows, row, count };
-            let len = (cols - start).min(SUPER);
-            for k in (0..len).step_by(step) {
-                let words = panel.words(simd, (start + k) * B::BYTES);
-                for pair in 0..step / 2 {
-                    let weights = B::pair(simd, &words, pair);
-                    tile[k + 2 * pair..][..2].copy_from_slice(&weights);
-                }
+/// Marks a float format as what a tile is made of.
+struct Float<B>(PhantomData<B>);
+
+impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
+    type Tile = [S::Float; SUPER];
+
+    const BLOCK_BYTES: usize = SUPER * B::BYTES;
+
+    #[inline(always)]
+    fn tile(simd: S) -> Self::Tile {
+        [simd.splat_float(0.0); SUPER]
+    }
+
+    #[inline(always)]
+    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Self::Tile, _: bool) {
+        let step = 16 / B::BYTES;
+        let start = block * SUPER;
+        for k in (0..(panel.cols - start).min(SUPER)).step_by(step) {
+            let words = words(simd, panel, (start + k) * B::BYTES);
+            for pair in 0..step / 2 {
+                let weights = B::pair(simd, &words, pair);
+                tile[k + 2 * pair..][..2].copy_from_slice(&weights);
             }
-            let product = Product {
+        }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, mut sums: Sums<'_>) {
+        let start = sums.block * SUPER;
+        let tile = &tile[..(rows.weights.cols() - start).min(SUPER)];
+        for panel in sums.panels.clone() {
+            let columns = rows.x.panels().get(panel);
+            let task = Columns {
                 rows,
-                tile: &tile[..len],
-                start,
-                row,
-                count,
+                tile,
+                columns,
+                sums: &mut sums,
             };
-            product.all_columns(simd);
+            by_width(simd, task.columns.len(), task);
         }
     }
 }
 
-/// A tile to multiply with all columns.
-struct Product<'r, 'a, S: Lanes> {
+/// A tile to multiply with one panel of columns.
+struct Columns<'r, 'a, 's, 'y, F> {
     rows: &'r Rows<'a>,
-    tile: &'r [S::Float],
-    /// The tile's first weight in a row.
-    start: usize,
-    row: usize,
-    count: usize,
+    tile: &'r [F],
+    columns: Range<usize>,
+    sums: &'s mut Sums<'y>,
 }
 
-impl<S: Lanes> Product<'_, '_, S> {
+impl<S: Lanes> OfWidth<S> for Columns<'_, '_, '_, '_, S::Float> {
     #[inline(always)]
-    fn all_columns(&self, simd: S) {
-        let panels = self.rows.x.panels();
-        for panel in 0..panels.count() {
-            let columns = panels.get(panel);
-            match columns.len() {
-                1 => simd.call(Columns::<S, 1> {
-                    product: self,
-                    column: columns.start,
-                }),
-                2 => simd.call(Columns::<S, 2> {
-                    product: self,
-                    column: columns.start,
-                }),
-                3 => simd.call(Columns::<S, 3> {
-                    product: self,
-                    column: columns.start,
-                }),
-                4 => simd.call(Columns::<S, 4> {
-                    product: self,
-                    column: columns.start,
-                }),
-                5 => simd.call(Columns::<S, 5> {
-                    product: self,
-                    column: columns.start,
-                }),
-                6 => simd.call(Columns::<S, 6> {
-                    product: self,
-                    column: columns.start,
-                }),
-                7 => simd.call(Columns::<S, 7> {
-                    product: self,
-                    column: columns.start,
-                }),
-                8 => simd.call(Columns::<S, 8> {
-                    product: self,
-                    column: columns.start,
-                }),
-                width => unreachable!("panel of {width} columns"),
-            }
-        }
-    }
-
-    /// Multiplies the tile with the `W` columns from `column` on.
-    #[inline(always)]
-    fn columns<const W: usize>(&self, simd: S, column: usize) {
-        if W > S::COLUMNS {
-            return;
-        }
-        let x = &self.rows.x.panel_floats(&(column..column + W))[self.start * W..];
+    fn run<const W: usize>(self, simd: S) {
+        let x = &self.rows.x.panel_floats(&self.columns)[self.sums.block * SUPER * W..];
         let (x, _) = x.as_chunks::<W>();
         let x = &x[..self.tile.len()];
         let mut even = [simd.splat_float(0.0); W];
@@ -244,28 +204,9 @@ impl<S: Lanes> Product<'_, '_, S> {
                 even[c] = simd.multiply_add_float(weights, simd.splat_float(x[c]), even[c]);
             }
         }
-        let rows = (self.row, self.count);
         for c in 0..W {
-            let sum = simd.add_float(even[c], odd[c]);
-            let y = match self.start {
-                0 => simd.splat_float(0.0),
-                _ => self.rows.load(simd, rows, column + c),
-            };
-            self.rows
-                .store(simd, rows, column + c, simd.add_float(sum, y));
+            even[c] = simd.add_float(even[c], odd[c]);
         }
-    }
-}
-
-/// A tile to multiply with `W` columns: what the float formats share.
-struct Columns<'p, 'r, 'a, S: Lanes, const W: usize> {
-    product: &'p Product<'r, 'a, S>,
-    column: usize,
-}
-
-impl<S: Lanes, const W: usize> Task<S> for Columns<'_, '_, '_, S, W> {
-    #[inline(always)]
-    fn run(self, simd: S) {
-        self.product.columns::<W>(simd, self.column);
+        self.sums.add(simd, self.columns.start, even);
     }
 }

@@ -3,31 +3,32 @@
 //! Every kernel treats `ROWS` rows of weights at once, one per lane, and goes through a row in
 //! blocks of 256 weights. There are two regimes:
 //!
-//! - **One column** ([`quantized::Fused`]): the memory bus is the limit. The weights of a block are
+//! - **One column**: the memory bus is the limit. The weights of a block are
 //!   unpacked into registers and multiplied there and then; while one panel of rows is computed the
 //!   next is prefetched in the order in which it lies in memory.
-//! - **Many columns** ([`quantized::Tile`]): the integer units are the limit. A few blocks of a
-//!   panel are unpacked once into a tile that stays in the first-level cache, and the tile is
-//!   multiplied with all columns, as many at a time as the registers hold.
+//! - **Many columns** ([`tiled`]): the integer units are the limit. A block of a panel is unpacked
+//!   once into a tile that stays in the first-level cache, and the tile is multiplied with all
+//!   columns, as many at a time as the registers hold.
 //!
-//! Both do the same arithmetic in the same order, and so does every instruction set: within a block
-//! the products of a group are summed exactly in integers, and for each group in ascending order
-//! `t = float(sum) * scale + t`, rounded once; then `y = t * activation scale + y`. (Formats of
-//! small blocks: activations have a scale for each group, `t = float(sum) * (scale * activation
-//! scale) + t` and `y = t + y`.) So an element of
-//! the result has the same bits however many columns were multiplied at once and whoever computed
-//! it. (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in order of k.)
+//! Both do the same arithmetic in the same order, and so does every instruction set: the products
+//! of a group of 32 or 16 weights are summed exactly in integers; within a block of 256, for each
+//! group in ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, with
+//! the minimums after; then `y = t + y`. An activation scale has few digits, so that its product
+//! with any format's scale loses no bits that matter and can be looked up. So an element of the
+//! result has the same bits however many columns were multiplied at once and whoever computed it.
+//! (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in order of k.)
 
 mod float;
 mod quantized;
+mod tiled;
 
 use crate::activations::{Activations, Precision};
 use crate::format::{BlockTask, Format};
 use crate::formats::Block;
 use crate::isa::{Cpu, Kernel, Lanes, Simd};
+use crate::jobs::{Claims, SharedOutput};
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A matrix of weights in the bytes of a file: `rows` rows of `cols` consecutive weights.
 #[derive(Clone, Copy, Debug)]
@@ -89,20 +90,11 @@ pub struct MatMul<'a> {
     cpu: Cpu,
     weights: Matrix<'a>,
     x: &'a Activations,
-    out: *mut f32,
-    out_lifetime: PhantomData<&'a mut [f32]>,
+    out: SharedOutput<'a, f32>,
+    /// Rows that are claimed at once.
     chunk: usize,
-    next: AtomicUsize,
+    claims: Claims,
 }
-
-// SAFETY: `out` is exclusively borrowed for the lifetime of the job; threads write to it only in
-// rows that they have claimed from `next`, and no row is claimed twice.
-#[allow(unsafe_code)]
-unsafe impl Sync for MatMul<'_> {}
-
-// SAFETY: as above; nothing in it belongs to a thread.
-#[allow(unsafe_code)]
-unsafe impl Send for MatMul<'_> {}
 
 /// Bytes of weights that a thread claims at once when there is one column: enough to stream, few
 /// enough that threads finish together.
@@ -129,9 +121,8 @@ impl<'a> MatMul<'a> {
             "length of the result"
         );
         let precision = weights.precision();
-        assert_eq!(
-            precision.and(x.precision()),
-            x.precision(),
+        assert!(
+            x.precision().serves(precision),
             "precision of the activations"
         );
         let chunk = match x.columns() {
@@ -147,10 +138,9 @@ impl<'a> MatMul<'a> {
             cpu: x.cpu(),
             weights,
             x,
-            out: out.as_mut_ptr(),
-            out_lifetime: PhantomData,
+            out: SharedOutput::new(out),
             chunk,
-            next: AtomicUsize::new(0),
+            claims: Claims::new(weights.rows.div_ceil(chunk)),
         }
     }
 
@@ -159,11 +149,8 @@ impl<'a> MatMul<'a> {
         if self.x.columns() == 0 || self.weights.cols == 0 {
             return;
         }
-        loop {
-            let start = self.next.fetch_add(self.chunk, Ordering::Relaxed);
-            if start >= self.weights.rows {
-                return;
-            }
+        while let Some(claim) = self.claims.claim() {
+            let start = claim * self.chunk;
             let rows = start..(start + self.chunk).min(self.weights.rows);
             let chunk = Chunk { job: self, rows };
             self.weights.format.run(chunk);
@@ -204,6 +191,9 @@ impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
 
 /// A block type that the kernels can multiply: every format's.
 pub(crate) trait Weights {
+    /// What a product with them reads its activations as.
+    const PRECISION: Precision;
+
     /// Multiplies the rows that have been claimed.
     fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>);
 }
@@ -213,7 +203,7 @@ pub(crate) trait Weights {
 pub(crate) struct Rows<'a> {
     weights: Matrix<'a>,
     x: &'a Activations,
-    out: *mut f32,
+    out: &'a SharedOutput<'a, f32>,
     rows: Range<usize>,
 }
 
@@ -223,7 +213,7 @@ impl<'a> Rows<'a> {
         Rows {
             weights: job.weights,
             x: job.x,
-            out: job.out,
+            out: &job.out,
             rows: chunk.rows.clone(),
         }
     }
@@ -234,24 +224,6 @@ impl<'a> Rows<'a> {
         rows.clone()
             .step_by(count)
             .map(move |row| (row, count.min(rows.end - row)))
-    }
-
-    /// Reads the results of `count` rows from `row` on in `column`; lanes beyond them are 0.
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    fn load<S: Lanes>(&self, simd: S, (row, count): (usize, usize), column: usize) -> S::Float {
-        debug_assert!(self.rows.contains(&row) && row + count <= self.rows.end);
-        // SAFETY: the rows are among those claimed by this thread, so the results are in bounds of
-        // `out`, were initialized by its owner, and nobody else touches them.
-        unsafe {
-            let from = self.out.add(column * self.weights.rows + row);
-            if count == S::ROWS {
-                return simd.load_float(from);
-            }
-            let mut lanes = [0.0; ROWS_MULTIPLE];
-            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
-            simd.load_float(lanes.as_ptr())
-        }
     }
 
     /// Writes the results of `count` rows from `row` on in `column`.
@@ -265,15 +237,17 @@ impl<'a> Rows<'a> {
         results: S::Float,
     ) {
         debug_assert!(self.rows.contains(&row) && row + count <= self.rows.end);
-        // SAFETY: as in `load`.
-        unsafe {
-            let to = self.out.add(column * self.weights.rows + row);
-            if count == S::ROWS {
-                return simd.store_float(to, results);
-            }
-            let mut lanes = [0.0; ROWS_MULTIPLE];
-            simd.store_float(lanes.as_mut_ptr(), results);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        let start = column * self.weights.rows + row;
+        // SAFETY: the rows are among those claimed by this thread, and no row is claimed twice, so
+        // nobody else has a piece with their results.
+        let out = unsafe { self.out.piece(start..start + count) };
+        if count == S::ROWS {
+            // SAFETY: `out` is as many floats as a vector has.
+            return unsafe { simd.store_float(out.as_mut_ptr(), results) };
         }
+        let mut lanes = [0.0; ROWS_MULTIPLE];
+        // SAFETY: there are at least as many lanes as a vector has.
+        unsafe { simd.store_float(lanes.as_mut_ptr(), results) };
+        out.copy_from_slice(&lanes[..count]);
     }
 }

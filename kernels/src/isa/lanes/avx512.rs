@@ -13,6 +13,7 @@ impl Lanes for Avx512 {
     const ROWS: usize = 16;
     const COLUMNS: usize = 8;
     const SIGNED_OFFSET: i32 = 128;
+    const SCALES_BY_POWERS: bool = true;
     type Int = __m512i;
     type Float = __m512;
 
@@ -183,6 +184,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn scale_by_power(self, a: __m512, exponent: f32) -> __m512 {
+        unsafe { _mm512_scalef_ps(a, _mm512_set1_ps(exponent)) }
+    }
+
+    #[inline(always)]
     fn dot_pairs(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_dpwssd_epi32(acc, a, b) }
     }
@@ -214,6 +220,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn store_float(self, to: *mut f32, a: __m512) {
         unsafe { _mm512_storeu_ps(to, a) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
     #[inline(always)]

@@ -1,0 +1,270 @@
+//! Columns of activations, prepared once for all the matrix products that read them.
+//!
+//! For quantized weights a column becomes int8 codes with one scale per 32 values, and the sums of
+//! its codes over groups, which carry the offsets and minimums of the weights ([`prepare`] says
+//! how). For float weights it stays in floats. Either way columns are interleaved in panels of as
+//! many as the matrix kernel keeps in registers.
+
+mod prepare;
+
+pub use prepare::Prepare;
+
+use crate::format::{BlockTask, Format};
+use crate::formats::{Block, SUPER};
+use crate::isa::Cpu;
+use crate::matmul::Weights;
+use std::ops::{BitOr, Range};
+
+/// Where the parts of one block of a panel lie, in words per column; a part holds its words column
+/// by column, `[word][column]`.
+///
+/// A scale is `(1 + v / 16) · 2ᵉ`: it stands there as a whole, and as the variant `v` and the
+/// exponent `e`, for kernels that look the product with a variant up and add the exponent.
+pub(crate) mod part {
+    use super::SUPER;
+
+    /// Codes, four to a word.
+    pub(crate) const CODES: usize = 0;
+    /// −128 times the sum of the codes over each 32, as integers.
+    pub(crate) const STARTS32: usize = CODES + SUPER / 4;
+    /// The exponent of each 32's scale, a whole float.
+    pub(crate) const EXPONENTS: usize = STARTS32 + 8;
+    /// The variant of each 32's scale, as the place of its vector in a table of vectors of floats.
+    pub(crate) const VARIANTS: usize = EXPONENTS + 8;
+    /// The scale of each 32; a value is `scale * code`.
+    pub(crate) const SCALES: usize = VARIANTS + 8;
+    /// −128 times the sum of the codes over each 16.
+    pub(crate) const STARTS16: usize = SCALES + 8;
+    /// The sum of the values over each 32.
+    pub(crate) const TOTALS32: usize = STARTS16 + 16;
+    /// The same in units of [`UNIT32`], two 16-bit integers to a word.
+    pub(crate) const PAIRS32: usize = TOTALS32 + 8;
+    /// The power of two that [`PAIRS32`] count, and its exponent.
+    pub(crate) const UNIT32: usize = PAIRS32 + 4;
+    /// The sum of the values over each 16 in units of [`UNIT16`], two 16-bit integers to a word.
+    pub(crate) const PAIRS16: usize = UNIT32 + 2;
+    /// The power of two that [`PAIRS16`] count, and its exponent.
+    pub(crate) const UNIT16: usize = PAIRS16 + 8;
+
+    /// Words per column and block.
+    pub(crate) const TOTAL: usize = UNIT16 + 2;
+}
+
+/// What the factor in the starts is: the offset of a signed byte made unsigned.
+pub(crate) const START_OFFSET: i32 = 128;
+
+/// Variants of a scale: its mantissa counts sixteenths.
+pub(crate) const VARIANTS: usize = 16;
+
+/// What a matrix product reads its activations as: a set, where products with several kinds of
+/// weights read the same activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision(u8);
+
+impl Precision {
+    /// Floats.
+    pub(crate) const FLOAT: Precision = Precision(1);
+    /// int8 codes with a scale for every 32, and what takes away the offset of codes in groups of 32.
+    pub(crate) const INT8: Precision = Precision(2);
+    /// What takes away the offset of codes in groups of 16.
+    pub(crate) const STARTS16: Precision = Precision(4);
+    /// Sums over each 32, for minimums that are floats.
+    pub(crate) const TOTALS32: Precision = Precision(8);
+    /// Sums over each 32, for minimums that are integers.
+    pub(crate) const PAIRS32: Precision = Precision(16);
+    /// Sums over each 16, for minimums that are integers.
+    pub(crate) const PAIRS16: Precision = Precision(32);
+
+    /// What a product with weights of `format` needs: floats for float weights, else int8 codes
+    /// with a scale for every 32 values, and the sums that its offsets and minimums ask for.
+    pub fn of(format: Format) -> Precision {
+        struct Needs;
+        impl BlockTask for Needs {
+            type Output = Precision;
+
+            fn run<B: Block + Weights>(self) -> Precision {
+                B::PRECISION
+            }
+        }
+        format.run(Needs)
+    }
+
+    /// What serves both `self` and `other`.
+    pub const fn and(self, other: Precision) -> Precision {
+        Precision(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is served.
+    pub(crate) const fn serves(self, other: Precision) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Precision {
+    type Output = Precision;
+
+    fn bitor(self, other: Precision) -> Precision {
+        self.and(other)
+    }
+}
+
+/// Columns prepared for matrix products. Made once with room for the largest use, and filled by
+/// [`Prepare`] again and again.
+#[derive(Debug)]
+pub struct Activations {
+    cpu: Cpu,
+    columns: usize,
+    len: usize,
+    precision: Precision,
+    codes: Vec<i32>,  // (blocks, panels, part::TOTAL, width)
+    floats: Vec<f32>, // (panels, len, width)
+}
+
+impl Activations {
+    /// Room for `columns` columns of `len` values, or for fewer and shorter ones.
+    pub fn with_capacity(cpu: Cpu, columns: usize, len: usize) -> Activations {
+        Activations {
+            cpu,
+            columns: 0,
+            len: 0,
+            precision: Precision(0),
+            codes: vec![0; columns * len.div_ceil(SUPER) * part::TOTAL],
+            floats: vec![0.0; columns * len],
+        }
+    }
+
+    /// Bytes that [`Activations::with_capacity`] takes; saturates.
+    pub fn bytes(columns: usize, len: usize) -> usize {
+        let words = len
+            .div_ceil(SUPER)
+            .saturating_mul(part::TOTAL)
+            .saturating_add(len);
+        words.saturating_mul(columns).saturating_mul(4)
+    }
+
+    /// Columns now held.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Values per column.
+    pub fn column_len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn cpu(&self) -> Cpu {
+        self.cpu
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The panels that the columns are held in.
+    pub(crate) fn panels(&self) -> Panels {
+        Panels::new(self.columns, self.cpu.matrix_columns())
+    }
+
+    /// The words of a block of a panel: (`part::TOTAL`, width).
+    #[inline(always)]
+    pub(crate) fn block_codes(&self, block: usize, columns: Range<usize>) -> &[i32] {
+        let first = (block * self.columns + columns.start) * part::TOTAL;
+        &self.codes[first..first + columns.len() * part::TOTAL]
+    }
+
+    /// The floats of a panel: (len, width).
+    pub(crate) fn panel_floats(&self, columns: &Range<usize>) -> &[f32] {
+        &self.floats[columns.start * self.len..columns.end * self.len]
+    }
+}
+
+/// Columns divided into panels: as many of full width as there are, if there are many; if there
+/// are few, panels whose widths differ by at most one, so that none is so narrow that it costs
+/// more than its share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels {
+    columns: usize,
+    width: usize,
+    /// Panels of full width, before those of nearly equal width.
+    full: usize,
+    /// Panels of nearly equal width.
+    equal: usize,
+}
+
+/// With so many full panels, what does not fill one is a small part of the whole.
+const MANY: usize = 8;
+
+impl Panels {
+    /// Panels of at most `width` columns.
+    pub(crate) fn new(columns: usize, width: usize) -> Panels {
+        let full = match columns / width {
+            full @ MANY.. => full,
+            _ => 0,
+        };
+        Panels {
+            columns,
+            width,
+            full,
+            equal: (columns - full * width).div_ceil(width),
+        }
+    }
+
+    /// How many panels.
+    pub(crate) fn count(self) -> usize {
+        self.full + self.equal
+    }
+
+    /// How many panels there are of full width before all others, where there are many; else 0.
+    pub(crate) fn full(self) -> usize {
+        self.full
+    }
+
+    /// The columns of a panel.
+    pub(crate) fn get(self, panel: usize) -> Range<usize> {
+        if panel < self.full {
+            return panel * self.width..(panel + 1) * self.width;
+        }
+        let first = self.full * self.width;
+        let panel = panel - self.full;
+        let rest = self.columns - first;
+        let (width, wider) = (rest / self.equal, rest % self.equal);
+        let start = first + panel * width + panel.min(wider);
+        start..start + width + usize::from(panel < wider)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_cover_every_column_once() {
+        for width in [4, 8] {
+            for columns in 0..200 {
+                let panels = Panels::new(columns, width);
+                let mut next = 0;
+                for panel in 0..panels.count() {
+                    let columns = panels.get(panel);
+                    assert_eq!(columns.start, next);
+                    assert!((1..=width).contains(&columns.len()));
+                    assert!(panel >= panels.full() || columns.len() == width);
+                    next = columns.end;
+                }
+                assert_eq!(next, columns);
+            }
+        }
+    }
+
+    #[test]
+    fn few_columns_are_divided_evenly() {
+        let widths = |columns| {
+            let panels = Panels::new(columns, 8);
+            (0..panels.count())
+                .map(|panel| panels.get(panel).len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(widths(9), [5, 4]);
+        assert_eq!(widths(17), [6, 6, 5]);
+        assert_eq!(widths(66), [8, 8, 8, 8, 8, 8, 8, 8, 2]);
+    }
+}

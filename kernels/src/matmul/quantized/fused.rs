@@ -1,0 +1,148 @@
+//! One column: weights are multiplied as soon as they are unpacked, without leaving the registers.
+
+use super::{FirstGroup, GROUPS, offset, raised, start, unpack};
+use crate::activations::part;
+use crate::formats::SUPER;
+use crate::isa::Lanes;
+use crate::matmul::Rows;
+use crate::matmul::tiled::Panel;
+use crate::unpack::{Layout, Sink, Unpack};
+use std::marker::PhantomData;
+
+#[inline(always)]
+pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
+    let blocks = rows.weights.cols().div_ceil(SUPER);
+    for (row, count) in rows.panels(S::ROWS) {
+        let panel = Panel::new(rows, row, count);
+        let next = panel.base.wrapping_add(S::ROWS * panel.stride);
+        let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
+        let mut y = simd.splat_float(0.0);
+        for block in 0..blocks {
+            let mut sink = Fused::<S, B::Layout> {
+                simd,
+                x: rows.x.block_codes(block, 0..1),
+                next: next.wrapping_add(block * bytes),
+                share: bytes / GROUPS,
+                first: 0,
+                t: simd.splat_float(0.0),
+                layout: PhantomData,
+            };
+            unpack::<S, B>(simd, &panel, block, &mut sink);
+            y = simd.add_float(sink.t, y);
+        }
+        rows.store(simd, (row, count), 0, y);
+    }
+}
+
+/// Multiplies weights with one column as they come.
+struct Fused<'a, S: Lanes, L> {
+    simd: S,
+    x: &'a [i32],
+    /// Weights of the next panel, to be brought near: a share with each group. All at once they
+    /// would occupy the buffers that this panel's own loads need.
+    next: *const u8,
+    share: usize,
+    /// Number in the block of 256 of the format's block's first group.
+    first: usize,
+    t: S::Float,
+    layout: PhantomData<L>,
+}
+
+impl<S: Lanes, L: Layout> Fused<'_, S, L> {
+    /// Prefetches the share of group `group`.
+    #[inline(always)]
+    fn prefetch(&self, group: usize) {
+        for line in (0..self.share).step_by(64) {
+            self.simd
+                .prefetch(self.next.wrapping_add(group * self.share + line));
+        }
+    }
+
+    /// A word that is a float.
+    #[inline(always)]
+    fn float(&self, word: usize) -> S::Float {
+        self.simd.splat_float(f32::from_bits(self.x[word] as u32))
+    }
+
+    /// The dot product of `4 N` codes from word `word` on, of which the start is in word `start_at`.
+    #[inline(always)]
+    fn dot<const N: usize>(&self, start_at: usize, codes: &[S::Int; N], word: usize) -> S::Float {
+        let from = start(self.x[start_at], const { offset::<S, L>() });
+        let x = &self.x[part::CODES + word..part::CODES + word + N];
+        // SAFETY: `x` is `N` words.
+        let [sum] = unsafe {
+            self.simd
+                .dot::<L, N, 1>([self.simd.splat_int(from)], codes, x.as_ptr())
+        };
+        self.simd.to_float(sum)
+    }
+
+    /// Adds the products of integer minimums with the sums at `pairs`, in units of the word `unit`.
+    #[inline(always)]
+    fn minimums<const N: usize>(
+        &mut self,
+        (pairs, unit): (usize, usize),
+        minimums: [S::Int; N],
+        factor: S::Float,
+    ) {
+        let mut sum = self.simd.splat_int(0);
+        for (j, minimums) in minimums.into_iter().enumerate() {
+            let x = self.simd.splat_int(self.x[pairs + j]);
+            sum = self.simd.dot_pairs(sum, minimums, x);
+        }
+        let sum = self
+            .simd
+            .multiply_float(self.simd.to_float(sum), self.float(unit));
+        self.t = self.simd.multiply_add_float(sum, factor, self.t);
+    }
+}
+
+impl<S: Lanes, L: Layout> FirstGroup<S> for Fused<'_, S, L> {
+    #[inline(always)]
+    fn first_group(&mut self, group: usize) {
+        self.first = group;
+    }
+}
+
+impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
+    #[inline(always)]
+    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        let group = self.first + group;
+        self.prefetch(group);
+        let codes = raised::<S, L, 8>(self.simd, codes);
+        let sum = self.dot(part::STARTS32 + group, &codes, group * 8);
+        let of_x = self.float(part::SCALES + group);
+        let scale = self.simd.multiply_float(scale, of_x);
+        self.t = self.simd.multiply_add_float(sum, scale, self.t);
+    }
+
+    #[inline(always)]
+    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        let group = self.first + group;
+        self.prefetch(group);
+        let of_x = self.float(part::SCALES + group);
+        let [a, b, c, d, e, f, g, h] = raised::<S, L, 8>(self.simd, codes);
+        for (half, codes) in [[a, b, c, d], [e, f, g, h]].iter().enumerate() {
+            let start = part::STARTS16 + 2 * group + half;
+            let sum = self.dot(start, codes, group * 8 + 4 * half);
+            let scale = self.simd.multiply_float(scales[half], of_x);
+            self.t = self.simd.multiply_add_float(sum, scale, self.t);
+        }
+    }
+
+    #[inline(always)]
+    fn minimum32(&mut self, group: usize, minimum: S::Float) {
+        let sum = self.float(part::TOTALS32 + self.first + group);
+        self.t = self.simd.multiply_add_float(minimum, sum, self.t);
+    }
+
+    #[inline(always)]
+    fn minimums32(&mut self, pairs: [S::Int; 4], factor: S::Float) {
+        self.minimums((part::PAIRS32, part::UNIT32), pairs, factor);
+    }
+
+    #[inline(always)]
+    fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float) {
+        self.minimums((part::PAIRS16, part::UNIT16), pairs, factor);
+    }
+}

@@ -1,0 +1,112 @@
+//! Products with quantized weights: the two sinks that unpacked weights go to ([`fused`] and
+//! [`tile`]), and the blocks that feed them.
+#![allow(unsafe_code)]
+
+mod fused;
+mod multiply;
+mod tile;
+
+use super::tiled::{Panel, many_columns};
+use super::{ROWS_MULTIPLE, Rows, Weights};
+use crate::activations::{Precision, START_OFFSET};
+use crate::formats::SUPER;
+use crate::isa::Lanes;
+use crate::unpack::{BlockRows, Layout, Sink, Unpack};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+/// Groups of 32 weights in a block of 256.
+const GROUPS: usize = SUPER / 32;
+
+impl<B: Unpack> Weights for B {
+    const PRECISION: Precision = B::Layout::PRECISION;
+
+    #[inline(always)]
+    fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>) {
+        if rows.x.columns() == 1 {
+            fused::one_column::<S, B>(simd, rows);
+        } else {
+            simd.call(many_columns::<S, Quantized<B>>(rows));
+        }
+    }
+}
+
+/// Marks the blocks of type `B` as what a tile is made of.
+struct Quantized<B>(PhantomData<B>);
+
+/// A block of each of a panel's rows, where the panel has fewer rows than a vector: the last row
+/// stands in for the missing ones.
+type Copies<B> = [MaybeUninit<B>; ROWS_MULTIPLE];
+
+/// Unpacks the 256 weights of number `block` of every row of the panel into `sink`; the last may be
+/// fewer. `sink` is told the number of the first group of each of the format's blocks.
+#[inline(always)]
+fn unpack<S: Lanes, B: Unpack>(
+    simd: S,
+    panel: &Panel<'_>,
+    block: usize,
+    sink: &mut impl FirstGroup<S>,
+) {
+    let mut copies: Copies<B> = [const { MaybeUninit::uninit() }; ROWS_MULTIPLE];
+    let per_super = SUPER / B::WEIGHTS;
+    let count = (panel.cols - block * SUPER).min(SUPER) / B::WEIGHTS;
+    for i in 0..count {
+        sink.first_group(i * (B::WEIGHTS / 32));
+        let offset = (block * per_super + i) * size_of::<B>();
+        debug_assert!(offset + size_of::<B>() <= panel.stride);
+        // SAFETY: a row is `stride` bytes of whole blocks, and this is one of them, so the block
+        // of each of the `count` rows lies in the matrix; with fewer rows than lanes, each lane
+        // has a copy of one of these blocks. `B` is any bytes, at any alignment.
+        unsafe {
+            let base = panel.base.add(offset);
+            let blocks = if panel.count >= S::ROWS {
+                BlockRows::new(base, panel.stride)
+            } else {
+                for (r, copy) in copies[..S::ROWS].iter_mut().enumerate() {
+                    let from = base.add(r.min(panel.count - 1) * panel.stride);
+                    std::ptr::copy_nonoverlapping(from.cast::<B>(), copy.as_mut_ptr(), 1);
+                }
+                BlockRows::new(copies.as_ptr().cast(), size_of::<B>())
+            };
+            B::unpack(simd, blocks, sink);
+        }
+    }
+}
+
+/// A sink for the blocks of a format that are parts of one block of 256.
+trait FirstGroup<S: Lanes>: Sink<S> {
+    /// The next block's first group is group `group` of the 256.
+    fn first_group(&mut self, group: usize);
+}
+
+/// What codes have been raised by when [`raised`] is done with them.
+const fn offset<S: Lanes, L: Layout>() -> i32 {
+    match L::MAX {
+        Some(_) => L::OFFSET,
+        None => S::SIGNED_OFFSET,
+    }
+}
+
+/// What [`Lanes::dot`] starts from to take away `offset` from each code, where the sum of their
+/// activations times −128 is `start`.
+#[inline(always)]
+fn start(start: i32, offset: i32) -> i32 {
+    match offset {
+        0 => 0,
+        // An exact division: offsets are powers of two.
+        _ => start >> (START_OFFSET / offset).trailing_zeros(),
+    }
+}
+
+/// Codes as [`Lanes::dot`] wants them.
+#[inline(always)]
+fn raised<S: Lanes, L: Layout, const N: usize>(simd: S, mut codes: [S::Int; N]) -> [S::Int; N] {
+    if L::MAX.is_none() && S::SIGNED_OFFSET == START_OFFSET {
+        // Adding 128 to a byte flips its sign bit.
+        let sign = simd.splat_int(0x8080_8080_u32 as i32);
+        for codes in &mut codes {
+            *codes = simd.xor(*codes, sign);
+        }
+    }
+    codes
+}

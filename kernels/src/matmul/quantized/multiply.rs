@@ -1,0 +1,297 @@
+//! The micro-kernel: a tile of quantized weights times a panel of columns, the sums of all columns
+//! in registers.
+
+use super::tile::{Tile, offset};
+use super::{GROUPS, start};
+use crate::activations::{VARIANTS, part};
+use crate::formats::SUPER;
+use crate::isa::{Lanes, Task};
+use crate::matmul::Rows;
+use crate::matmul::tiled::{Sums, by_width};
+use crate::unpack::{Group, Layout, Mins};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Adds to the sums the products of the tile with all their columns.
+#[inline(always)]
+pub(super) fn all_columns<S: Lanes, L: Layout>(
+    simd: S,
+    rows: &Rows<'_>,
+    tile: &Tile<S>,
+    sums: Sums<'_>,
+) {
+    let mut sums = sums;
+    let panels = sums.panels.clone();
+    let full = match S::SCALES_BY_POWERS {
+        true => panels.start..rows.x.panels().full().clamp(panels.start, panels.end),
+        false => panels.start..panels.start,
+    };
+    let rest = full.end..panels.end;
+    if !full.is_empty() {
+        simd.call(FullPanels::<S, L> {
+            rows,
+            tile,
+            panels: full,
+            sums: &mut sums,
+            layout: PhantomData,
+        });
+    }
+    for panel in rest {
+        let columns = rows.x.panels().get(panel);
+        let task = Columns::<S, L> {
+            rows,
+            tile,
+            columns,
+            sums: &mut sums,
+            layout: PhantomData,
+        };
+        by_width(simd, task.columns.len(), task);
+    }
+}
+
+/// A tile to multiply with panels of `S::COLUMNS` columns, scales looked up in its table.
+struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
+    rows: &'r Rows<'a>,
+    tile: &'r Tile<S>,
+    panels: Range<usize>,
+    sums: &'s mut Sums<'y>,
+    layout: PhantomData<L>,
+}
+
+impl<S: Lanes, L: Layout> Task<S> for FullPanels<'_, '_, '_, '_, S, L> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        // The width as a constant: the only one that instruction sets with this path have.
+        const WIDTH: usize = 8;
+        for panel in self.panels {
+            let columns = panel * WIDTH..(panel + 1) * WIDTH;
+            columns_of::<S, L, LookedUp, WIDTH>(simd, self.rows, self.tile, columns, self.sums);
+        }
+    }
+}
+
+/// A tile to multiply with one panel.
+struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
+    rows: &'r Rows<'a>,
+    tile: &'r Tile<S>,
+    columns: Range<usize>,
+    sums: &'s mut Sums<'y>,
+    layout: PhantomData<L>,
+}
+
+impl<S: Lanes, L: Layout> crate::matmul::tiled::OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
+    #[inline(always)]
+    fn run<const W: usize>(self, simd: S) {
+        columns_of::<S, L, Multiplied, W>(simd, self.rows, self.tile, self.columns, self.sums);
+    }
+}
+
+#[inline(always)]
+fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
+    simd: S,
+    rows: &Rows<'_>,
+    tile: &Tile<S>,
+    columns: Range<usize>,
+    sums: &mut Sums<'_>,
+) {
+    let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
+    let x = rows.x.block_codes(sums.block, columns.clone());
+    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups);
+    sums.add(simd, columns.start, t);
+}
+
+/// How a sum of integer products becomes a term of the result: two ways to the same number, as the
+/// activations' scale is a mantissa of few digits times a power of two.
+trait Rescale {
+    /// `t` plus the sum times the scale in `slot` of the tile times the scale of column `c` in the
+    /// group.
+    fn add<S: Lanes, const W: usize>(
+        simd: S,
+        scale: (&Tile<S>, usize),
+        of_x: (Words<W>, usize),
+        sum: S::Int,
+        t: S::Float,
+    ) -> S::Float;
+
+    /// `sum` times the power of two at word `unit` of column `c`.
+    fn scale<S: Lanes, const W: usize>(
+        simd: S,
+        x: Words<W>,
+        at: (usize, usize),
+        sum: S::Float,
+    ) -> S::Float;
+}
+
+/// The two scales are multiplied.
+enum Multiplied {}
+
+impl Rescale for Multiplied {
+    #[inline(always)]
+    fn add<S: Lanes, const W: usize>(
+        simd: S,
+        (tile, slot): (&Tile<S>, usize),
+        (group, c): (Words<W>, usize),
+        sum: S::Int,
+        t: S::Float,
+    ) -> S::Float {
+        let of_x = simd.splat_float(group.float(part::SCALES, c));
+        let scale = simd.multiply_float(tile.scales[slot], of_x);
+        simd.multiply_add_float(simd.to_float(sum), scale, t)
+    }
+
+    #[inline(always)]
+    fn scale<S: Lanes, const W: usize>(
+        simd: S,
+        x: Words<W>,
+        (unit, c): (usize, usize),
+        sum: S::Float,
+    ) -> S::Float {
+        simd.multiply_float(sum, simd.splat_float(x.float(unit, c)))
+    }
+}
+
+/// The product with the mantissa is in a table, and the exponent is added to the sum's: neither
+/// occupies the pipes that multiply.
+enum LookedUp {}
+
+impl Rescale for LookedUp {
+    #[inline(always)]
+    fn add<S: Lanes, const W: usize>(
+        simd: S,
+        (tile, slot): (&Tile<S>, usize),
+        (group, c): (Words<W>, usize),
+        sum: S::Int,
+        t: S::Float,
+    ) -> S::Float {
+        let sum = simd.scale_by_power(simd.to_float(sum), group.float(part::EXPONENTS, c));
+        let table = tile.table[slot].as_ptr().cast::<f32>();
+        let variant = group.word(part::VARIANTS, c) as u32 as usize;
+        debug_assert!(variant < VARIANTS * S::ROWS);
+        // SAFETY: `Prepare` writes as variants only the places of the vectors of such a table.
+        let scale = unsafe { simd.load_float(table.add(variant)) };
+        simd.multiply_add_float(sum, scale, t)
+    }
+
+    #[inline(always)]
+    fn scale<S: Lanes, const W: usize>(
+        simd: S,
+        x: Words<W>,
+        (unit, c): (usize, usize),
+        sum: S::Float,
+    ) -> S::Float {
+        simd.scale_by_power(sum, x.float(unit + 1, c))
+    }
+}
+
+/// The words of a block of a panel of `W` columns, or those from a later one on, so that word
+/// numbers are constants and addresses need no arithmetic.
+#[derive(Clone, Copy)]
+struct Words<const W: usize>(*const i32);
+
+impl<const W: usize> Words<W> {
+    #[inline(always)]
+    fn new(words: &[i32]) -> Self {
+        assert_eq!(words.len(), part::TOTAL * W);
+        Words(words.as_ptr())
+    }
+
+    /// The words from word `word` on, which then is number 0.
+    #[inline(always)]
+    fn skip(self, word: usize) -> Self {
+        Words(self.0.wrapping_add(word * W))
+    }
+
+    #[inline(always)]
+    fn word(self, word: usize, c: usize) -> i32 {
+        debug_assert!(c < W);
+        // SAFETY: `new` found `TOTAL` words for each of `W` columns, and callers name a word of a
+        // part, of a group below the block's number of groups, and a column.
+        unsafe { *self.0.add(word * W + c) }
+    }
+
+    #[inline(always)]
+    fn float(self, word: usize, c: usize) -> f32 {
+        f32::from_bits(self.word(word, c) as u32)
+    }
+
+    /// What the dot products of a group begin with, where `word` has the first column's.
+    #[inline(always)]
+    fn starts<S: Lanes, L: Layout>(self, simd: S, word: usize) -> [S::Int; W] {
+        let mut starts = [simd.splat_int(0); W];
+        for (c, start_of) in starts.iter_mut().enumerate() {
+            let offset = const { offset::<S, L>() };
+            if offset != 0 {
+                *start_of = simd.splat_int(start(self.word(word, c), offset));
+            }
+        }
+        starts
+    }
+}
+
+/// The products of a tile with the `W` columns of `x`.
+#[inline(always)]
+fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
+    simd: S,
+    tile: &Tile<S>,
+    x: &[i32],
+    groups: usize,
+) -> [S::Float; W] {
+    assert!(groups <= GROUPS);
+    let x = Words::<W>::new(x);
+    let mut t = [simd.splat_float(0.0); W];
+    let (groups_of_8, _) = tile.codes.as_chunks::<8>();
+    let (groups_of_4, _) = tile.codes.as_chunks::<4>();
+    for number in 0..groups {
+        let group = x.skip(number);
+        if S::SCALES_BY_POWERS && W == 8 {
+            for i in 0..6 {
+                simd.prefetch_near(
+                    x.0.wrapping_add(part::TOTAL * W + (number * 6 + i) * 16)
+                        .cast(),
+                );
+            }
+        }
+        match L::GROUP {
+            Group::Of32 => {
+                let start = group.starts::<S, L>(simd, part::STARTS32);
+                let codes = x.skip(part::CODES + number * 8).0;
+                // SAFETY: the eight words of the group are there for every column.
+                let sums = unsafe { simd.dot::<L, 8, W>(start, &groups_of_8[number], codes) };
+                for c in 0..W {
+                    t[c] = R::add::<S, W>(simd, (tile, number), (group, c), sums[c], t[c]);
+                }
+            }
+            Group::Of16 => {
+                for half in 2 * number..2 * number + 2 {
+                    let start = x.skip(half).starts::<S, L>(simd, part::STARTS16);
+                    let codes = x.skip(part::CODES + half * 4).0;
+                    // SAFETY: the four words of the group are there for every column.
+                    let sums = unsafe { simd.dot::<L, 4, W>(start, &groups_of_4[half], codes) };
+                    for c in 0..W {
+                        t[c] = R::add::<S, W>(simd, (tile, half), (group, c), sums[c], t[c]);
+                    }
+                }
+            }
+        }
+        if L::MINS == Mins::Float32 {
+            for c in 0..W {
+                let total = simd.splat_float(group.float(part::TOTALS32, c));
+                t[c] = simd.multiply_add_float(tile.minimums[number], total, t[c]);
+            }
+        }
+    }
+    let (pairs, unit, count) = match L::MINS {
+        Mins::None | Mins::Float32 => return t,
+        Mins::Integer32 => (part::PAIRS32, part::UNIT32, 4),
+        Mins::Integer16 => (part::PAIRS16, part::UNIT16, 8),
+    };
+    for c in 0..W {
+        let mut sum = simd.splat_int(0);
+        for (j, &pair) in tile.pairs[..count].iter().enumerate() {
+            sum = simd.dot_pairs(sum, pair, simd.splat_int(x.word(pairs + j, c)));
+        }
+        let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sum));
+        t[c] = simd.multiply_add_float(sum, tile.factor, t[c]);
+    }
+    t
+}

@@ -1,0 +1,145 @@
+//! A tile of quantized weights: unpacked codes and scales of one block of 256 of each row of a
+//! panel, in the first-level cache.
+
+use super::{FirstGroup, GROUPS, Quantized, multiply, raised, unpack};
+use crate::activations::{START_OFFSET, VARIANTS};
+use crate::formats::SUPER;
+use crate::isa::Lanes;
+use crate::matmul::Rows;
+use crate::matmul::tiled::{Panel, Sums, Tiled};
+use crate::unpack::{Group, Layout, Sink, Unpack};
+use std::marker::PhantomData;
+
+/// 256 unpacked weights of each row of a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<S: Lanes> {
+    pub(super) codes: [S::Int; SUPER / 4],
+    pub(super) scales: [S::Float; SUPER / 16],
+    pub(super) minimums: [S::Float; GROUPS],
+    pub(super) pairs: [S::Int; GROUPS],
+    pub(super) factor: S::Float,
+    /// Each scale times every mantissa of the activations' scales, if it was asked for.
+    pub(super) table: [[S::Float; VARIANTS]; SUPER / 16],
+}
+
+/// What codes have been raised by in a tile. With instructions that multiply unsigned bytes, which
+/// take the larger codes at no cost, it is the same for all formats that have an offset, so that
+/// starts are used as they stand.
+pub(super) const fn offset<S: Lanes, L: Layout>() -> i32 {
+    match (super::offset::<S, L>(), S::SIGNED_OFFSET) {
+        (0, _) => 0,
+        (_, START_OFFSET) => START_OFFSET,
+        (offset, _) => offset,
+    }
+}
+
+impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
+    type Tile = Tile<S>;
+
+    const BLOCK_BYTES: usize = SUPER / B::WEIGHTS * size_of::<B>();
+
+    #[inline(always)]
+    fn tile(simd: S) -> Tile<S> {
+        let zero = simd.splat_float(0.0);
+        Tile {
+            codes: [simd.splat_int(0); SUPER / 4],
+            scales: [zero; SUPER / 16],
+            minimums: [zero; GROUPS],
+            pairs: [simd.splat_int(0); GROUPS],
+            factor: zero,
+            table: [[zero; VARIANTS]; SUPER / 16],
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Tile<S>, full_panels: bool) {
+        let mut sink = IntoTile::<S, B::Layout> {
+            simd,
+            tile,
+            first: 0,
+            layout: PhantomData,
+        };
+        unpack::<S, B>(simd, panel, block, &mut sink);
+        if S::SCALES_BY_POWERS && full_panels {
+            let scales = match B::Layout::GROUP {
+                Group::Of32 => SUPER / 32,
+                Group::Of16 => SUPER / 16,
+            };
+            for (table, &scale) in tile.table.iter_mut().zip(&tile.scales[..scales]) {
+                for (v, product) in table.iter_mut().enumerate() {
+                    let mantissa = 1.0 + v as f32 / VARIANTS as f32;
+                    *product = simd.multiply_float(scale, simd.splat_float(mantissa));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, rows: &Rows<'_>, tile: &Tile<S>, sums: Sums<'_>) {
+        multiply::all_columns::<S, B::Layout>(simd, rows, tile, sums);
+    }
+}
+
+/// Stores weights in a tile.
+struct IntoTile<'t, S: Lanes, L> {
+    simd: S,
+    tile: &'t mut Tile<S>,
+    first: usize,
+    layout: PhantomData<L>,
+}
+
+impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
+    #[inline(always)]
+    fn codes(&mut self, group: usize, codes: [S::Int; 8]) -> usize {
+        let group = self.first + group;
+        let mut codes = raised::<S, L, 8>(self.simd, codes);
+        let further = const { offset::<S, L>() - super::offset::<S, L>() };
+        if further != 0 {
+            // Codes and what is added are below 128, so bytes do not carry.
+            let further = self.simd.splat_int(further * 0x0101_0101);
+            for codes in &mut codes {
+                *codes = self.simd.add_int(*codes, further);
+            }
+        }
+        self.tile.codes[8 * group..][..8].copy_from_slice(&codes);
+        group
+    }
+}
+
+impl<S: Lanes, L: Layout> FirstGroup<S> for IntoTile<'_, S, L> {
+    #[inline(always)]
+    fn first_group(&mut self, group: usize) {
+        self.first = group;
+    }
+}
+
+impl<S: Lanes, L: Layout> Sink<S> for IntoTile<'_, S, L> {
+    #[inline(always)]
+    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        let group = self.codes(group, codes);
+        self.tile.scales[group] = scale;
+    }
+
+    #[inline(always)]
+    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        let group = self.codes(group, codes);
+        self.tile.scales[2 * group..][..2].copy_from_slice(&scales);
+    }
+
+    #[inline(always)]
+    fn minimum32(&mut self, group: usize, minimum: S::Float) {
+        self.tile.minimums[self.first + group] = minimum;
+    }
+
+    #[inline(always)]
+    fn minimums32(&mut self, pairs: [S::Int; 4], factor: S::Float) {
+        self.tile.pairs[..4].copy_from_slice(&pairs);
+        self.tile.factor = factor;
+    }
+
+    #[inline(always)]
+    fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float) {
+        self.tile.pairs = pairs;
+        self.tile.factor = factor;
+    }
+}

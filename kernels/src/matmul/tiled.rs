@@ -1,0 +1,272 @@
+//! Many columns: the loops over panels of rows, blocks of weights and panels of columns.
+//!
+//! For every 64 rows and block of 256 weights, the weights of one panel of rows after the other are
+//! unpacked into a tile, and the tile is multiplied with all columns. So the columns' words of a
+//! block are read from the second-level cache for all panels but the first, and every tile from the
+//! first-level cache for all columns but the first. Sums lie in a buffer in the order in which they
+//! are used; in the matrix of results, whose columns are long, they would lie a page apart.
+
+#![allow(unsafe_code)]
+
+use super::{ROWS_MULTIPLE, Rows};
+use crate::activations::part;
+use crate::formats::SUPER;
+use crate::isa::{Lanes, Task};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// Rows whose sums are in the buffer at once, if there are many columns.
+const ROWS: usize = 64;
+
+/// Columns whose sums are in the buffer at once.
+const COLUMNS: usize = 512;
+
+/// With fewer columns, weights are used so little that they must come from memory in the order in
+/// which they lie there: one panel of rows at a time.
+const FEW: usize = 32;
+
+const _: () = assert!(ROWS.is_multiple_of(ROWS_MULTIPLE) && part::TOTAL > 0);
+
+/// Consecutive rows of a matrix, as many as a vector has lanes or fewer.
+pub(super) struct Panel<'a> {
+    pub(super) base: *const u8,
+    /// Bytes from a row to the next.
+    pub(super) stride: usize,
+    /// Number of rows.
+    pub(super) count: usize,
+    /// Weights of a row.
+    pub(super) cols: usize,
+    bytes: PhantomData<&'a u8>,
+}
+
+impl<'a> Panel<'a> {
+    /// The panel of `count` rows from `row` on.
+    #[inline(always)]
+    pub(super) fn new(rows: &Rows<'a>, row: usize, count: usize) -> Panel<'a> {
+        let bytes = &rows.weights.bytes()[row * rows.weights.row_bytes..];
+        Panel {
+            base: bytes.as_ptr(),
+            stride: rows.weights.row_bytes,
+            count,
+            cols: rows.weights.cols(),
+            bytes: PhantomData,
+        }
+    }
+
+    /// Asks for the bytes of block `block` of every row, `bytes` long.
+    #[inline(always)]
+    fn prefetch<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
+        for row in 0..self.count {
+            let start = self.base.wrapping_add(row * self.stride + block * bytes);
+            for line in (0..bytes).step_by(64) {
+                simd.prefetch(start.wrapping_add(line));
+            }
+        }
+    }
+
+    /// Asks for a share, that of block `block`, of the panel that lies behind this one in memory.
+    #[inline(always)]
+    fn prefetch_next<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
+        let next = self.base.wrapping_add(S::ROWS * self.stride);
+        let share = bytes * S::ROWS;
+        for line in (0..share).step_by(64) {
+            simd.prefetch(next.wrapping_add(block * share + line));
+        }
+    }
+}
+
+/// Weights that can be unpacked into tiles, one block of 256 of each row of a panel at a time.
+pub(super) trait Tiled<S: Lanes> {
+    /// Unpacked weights.
+    type Tile;
+
+    /// Bytes of 256 weights of a row.
+    const BLOCK_BYTES: usize;
+
+    /// A tile of nothing.
+    fn tile(simd: S) -> Self::Tile;
+
+    /// Unpacks a block; `full_panels` tells whether there are panels of columns of full width.
+    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Self::Tile, full_panels: bool);
+
+    /// Adds to the sums the products of the tile with their columns.
+    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, sums: Sums<'_>);
+}
+
+/// The sums of one panel of rows over the blocks so far.
+pub(super) struct Sums<'y> {
+    /// The block that is to be added.
+    pub(super) block: usize,
+    /// The panels of columns.
+    pub(super) panels: Range<usize>,
+    /// The first column.
+    first: usize,
+    values: &'y mut [f32], // (columns, rows of a vector)
+}
+
+impl Sums<'_> {
+    /// Adds the products of `W` columns from `column` on.
+    #[inline(always)]
+    pub(super) fn add<S: Lanes, const W: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        t: [S::Float; W],
+    ) {
+        let start = (column - self.first) * S::ROWS;
+        let values = &mut self.values[start..start + W * S::ROWS];
+        for (y, t) in values.chunks_exact_mut(S::ROWS).zip(t) {
+            // SAFETY: `y` is as many floats as a vector has.
+            unsafe {
+                let sum = simd.add_float(t, simd.load_float(y.as_ptr()));
+                simd.store_float(y.as_mut_ptr(), sum);
+            }
+        }
+    }
+}
+
+/// The product of the rows with all columns.
+pub(super) fn many_columns<'r, 'a, S: Lanes, T: Tiled<S>>(
+    rows: &'r Rows<'a>,
+) -> impl Task<S> + use<'r, 'a, S, T> {
+    ManyColumns::<T> {
+        rows,
+        weights: PhantomData,
+    }
+}
+
+struct ManyColumns<'r, 'a, T> {
+    rows: &'r Rows<'a>,
+    weights: PhantomData<T>,
+}
+
+impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let rows = self.rows;
+        let panels = rows.x.panels();
+        let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROWS * COLUMNS];
+        let mut tile = T::tile(simd);
+        let mut first = 0;
+        while first < panels.count() {
+            // As many panels of columns as fit the buffer.
+            let start = panels.get(first).start;
+            let mut last = first + 1;
+            while last < panels.count() && panels.get(last).end <= start + COLUMNS {
+                last += 1;
+            }
+            let columns = start..panels.get(last - 1).end;
+            let at_once = match columns.len() {
+                ..FEW => S::ROWS,
+                _ => ROWS,
+            };
+            let mut row = rows.rows.start;
+            while row < rows.rows.end {
+                let end = rows.rows.end.min(row + at_once);
+                let strip = Strip {
+                    rows: row..end,
+                    panels: first..last,
+                    columns: columns.clone(),
+                };
+                strip.multiply::<S, T>(simd, rows, &mut tile, &mut buffer);
+                row = end;
+            }
+            first = last;
+        }
+    }
+}
+
+/// Rows and columns whose sums are in the buffer.
+struct Strip {
+    rows: Range<usize>,
+    panels: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Strip {
+    /// The rows of a vector, for each vector.
+    #[inline(always)]
+    fn row_panels<S: Lanes>(&self) -> impl Iterator<Item = (usize, usize)> + use<S> {
+        let rows = self.rows.clone();
+        rows.clone()
+            .step_by(S::ROWS)
+            .map(move |row| (row, S::ROWS.min(rows.end - row)))
+    }
+
+    #[inline(always)]
+    fn multiply<S: Lanes, T: Tiled<S>>(
+        self,
+        simd: S,
+        rows: &Rows<'_>,
+        tile: &mut T::Tile,
+        buffer: &mut [MaybeUninit<f32>],
+    ) {
+        let full_panels = self.panels.start < rows.x.panels().full();
+        let per_panel = self.columns.len() * S::ROWS;
+        let used = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
+        used.fill(MaybeUninit::new(0.0));
+        // SAFETY: all of them have just been written.
+        let values = unsafe { &mut *(std::ptr::from_mut(used) as *mut [f32]) };
+        for block in 0..rows.weights.cols().div_ceil(SUPER) {
+            let sums = values.chunks_exact_mut(per_panel);
+            for ((row, count), values) in self.row_panels::<S>().zip(sums) {
+                let panel = Panel::new(rows, row, count);
+                if self.columns.len() < FEW {
+                    panel.prefetch_next(simd, block, T::BLOCK_BYTES);
+                } else {
+                    panel.prefetch(simd, block + 1, T::BLOCK_BYTES);
+                }
+                T::unpack(simd, &panel, block, tile, full_panels);
+                let sums = Sums {
+                    block,
+                    panels: self.panels.clone(),
+                    first: self.columns.start,
+                    values,
+                };
+                T::multiply(simd, rows, tile, sums);
+            }
+        }
+        // Column by column, as the results lie in memory.
+        for (c, column) in self.columns.clone().enumerate() {
+            let sums = values.chunks_exact(per_panel);
+            for (rows_of, values) in self.row_panels::<S>().zip(sums) {
+                let y = &values[c * S::ROWS..(c + 1) * S::ROWS];
+                // SAFETY: `y` is as many floats as a vector has.
+                let y = unsafe { simd.load_float(y.as_ptr()) };
+                rows.store(simd, rows_of, column, y);
+            }
+        }
+    }
+}
+
+/// Something to do with a panel of `W` columns.
+pub(super) trait OfWidth<S: Lanes> {
+    /// Implementations are `#[inline(always)]`.
+    fn run<const W: usize>(self, simd: S);
+}
+
+/// Runs `task` for a panel of `width` columns, each width as a function of its own.
+#[inline(always)]
+pub(super) fn by_width<S: Lanes>(simd: S, width: usize, task: impl OfWidth<S>) {
+    struct Of<T, const W: usize>(T);
+    impl<S: Lanes, T: OfWidth<S>, const W: usize> Task<S> for Of<T, W> {
+        #[inline(always)]
+        fn run(self, simd: S) {
+            if W <= S::COLUMNS {
+                self.0.run::<W>(simd);
+            }
+        }
+    }
+    match width {
+        1 => simd.call(Of::<_, 1>(task)),
+        2 => simd.call(Of::<_, 2>(task)),
+        3 => simd.call(Of::<_, 3>(task)),
+        4 => simd.call(Of::<_, 4>(task)),
+        5 => simd.call(Of::<_, 5>(task)),
+        6 => simd.call(Of::<_, 6>(task)),
+        7 => simd.call(Of::<_, 7>(task)),
+        8 => simd.call(Of::<_, 8>(task)),
+        width => unreachable!("a panel of {width} columns"),
+    }
+}
