@@ -206,11 +206,12 @@ fn any_number_of_threads_gives_the_same_bits() {
         let expected = product(Cpu::detect(), matrix, &x);
         for threads in [2, 3, 7] {
             let mut activations = Activations::with_capacity(Cpu::detect(), count, len);
-            let prepare = Prepare::new(&x, len, matrix.precision(), &mut activations);
-            std::thread::scope(|scope| {
-                (0..threads).for_each(|_| drop(scope.spawn(|| prepare.work())));
-            });
-            drop(prepare);
+            {
+                let prepare = Prepare::new(&x, len, matrix.precision(), &mut activations);
+                std::thread::scope(|scope| {
+                    (0..threads).for_each(|_| drop(scope.spawn(|| prepare.work())));
+                });
+            }
             let mut out = vec![f32::NAN; count * rows];
             {
                 let job = MatMul::new(matrix, &activations, &mut out);
