@@ -221,6 +221,25 @@ impl<'a, B> BlockRows<'a, B> {
     }
 }
 
+/// Repeats a body with a constant that counts from 0. Bodies that hold whole blocks in registers are
+/// more than the compiler unrolls by itself, and what is indexed by a variable lies in memory.
+macro_rules! unrolled {
+    ($i:ident in 2, $body:block) => {
+        unrolled!(@ $body $i 0 1)
+    };
+    ($i:ident in 4, $body:block) => {
+        unrolled!(@ $body $i 0 1 2 3)
+    };
+    (@ $body:block $i:ident $($number:literal)*) => {
+        $({
+            const $i: usize = $number;
+            $body
+        })*
+    };
+}
+
+pub(crate) use unrolled;
+
 // The helpers below are loops, not `map` with closures: a closure is a function of its own, which
 // the compiler may leave uninlined and so compiled without the instruction set.
 

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use crate::isa::Lanes;
 use crate::unpack::{
     BlockRows, Sink, TwoIntegerMin16, Unpack, and_each, byte_pairs, bytes, nibbles, scaled,
-    shift_right_each,
+    shift_right_each, unrolled,
 };
 
 use super::search::affine::Groups;
@@ -62,17 +62,18 @@ impl Unpack for Q2K {
     type Layout = TwoIntegerMin16;
 
     #[inline(always)]
+    #[allow(unused_assignments)] // The last shift brings nothing out.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let halves = blocks.word(simd, offset_of!(Q2K, scale));
         let scale = simd.half_to_float(halves);
         let groups = blocks.words4(simd, offset_of!(Q2K, groups));
         let [scales, offsets] = nibbles(simd, groups);
         let mask = simd.splat_int(0x0303_0303);
-        for half in 0..2 {
-            let mut codes = blocks.words8(simd, offset_of!(Q2K, codes) + 32 * half);
-            for pair in 0..2 {
-                let scales = scaled(simd, bytes(simd, scales[2 * half + pair]), scale);
-                let group = 4 * half + 2 * pair;
+        unrolled!(HALF in 2, {
+            let mut codes = blocks.words8(simd, offset_of!(Q2K, codes) + 32 * HALF);
+            unrolled!(PAIR in 2, {
+                let scales = scaled(simd, bytes(simd, scales[2 * HALF + PAIR]), scale);
+                let group = 4 * HALF + 2 * PAIR;
                 sink.group16(group, and_each(simd, codes, mask), [scales[0], scales[1]]);
                 codes = shift_right_each::<2, S, 8>(simd, codes);
                 sink.group16(
@@ -81,8 +82,8 @@ impl Unpack for Q2K {
                     [scales[2], scales[3]],
                 );
                 codes = shift_right_each::<2, S, 8>(simd, codes);
-            }
-        }
+            });
+        });
         let mut pairs = [scales[0]; 8];
         for (i, offsets) in offsets.into_iter().enumerate() {
             [pairs[2 * i], pairs[2 * i + 1]] = byte_pairs(simd, offsets);

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use crate::isa::Lanes;
 use crate::unpack::{
     BlockRows, Sink, Three16, Unpack, and_each, bytes, or_each, scaled, shift_left_each,
-    shift_right_each,
+    shift_right_each, unrolled,
 };
 
 use super::search::levels::{self, Whole};
@@ -113,6 +113,7 @@ impl Unpack for Q3K {
     type Layout = Three16;
 
     #[inline(always)]
+    #[allow(unused_assignments)] // The last shift brings nothing out.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q3K, scale)));
         let groups = group_scales(simd, blocks);
@@ -120,20 +121,20 @@ impl Unpack for Q3K {
         // Bit b of `high` is wanted in bit 2 at group b.
         let high = blocks.words8(simd, offset_of!(Q3K, high));
         let mut third_bits = shift_left_each::<2, S, 8>(simd, high);
-        for half in 0..2 {
-            if half == 1 {
+        unrolled!(HALF in 2, {
+            if HALF == 1 {
                 third_bits = shift_right_each::<2, S, 8>(simd, high);
             }
-            let mut low = blocks.words8(simd, offset_of!(Q3K, low) + 32 * half);
-            for k in 0..4 {
+            let mut low = blocks.words8(simd, offset_of!(Q3K, low) + 32 * HALF);
+            unrolled!(K in 4, {
                 let codes = and_each(simd, low, two);
                 let codes = or_each(simd, codes, and_each(simd, third_bits, third));
                 low = shift_right_each::<2, S, 8>(simd, low);
                 third_bits = shift_right_each::<1, S, 8>(simd, third_bits);
-                let group = 4 * half + k;
+                let group = 4 * HALF + K;
                 let scales = scaled(simd, groups[group], scale);
                 sink.group16(group, codes, scales);
-            }
-        }
+            });
+        });
     }
 }

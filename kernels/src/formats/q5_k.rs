@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use crate::isa::Lanes;
 use crate::unpack::{
     BlockRows, FiveIntegerMin32, Sink, Unpack, and_each, nibbles, or_each, shift_left_each,
-    shift_right_each,
+    shift_right_each, unrolled,
 };
 
 use super::scales::SixBit;
@@ -67,6 +67,7 @@ impl Unpack for Q5K {
     type Layout = FiveIntegerMin32;
 
     #[inline(always)]
+    #[allow(unused_assignments)] // The last shift brings nothing out.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let header = blocks.words4(simd, offset_of!(Q5K, scale));
         let header = SixBit::unpack(simd, header);
@@ -74,19 +75,19 @@ impl Unpack for Q5K {
         let mut high = shift_left_each::<4, S, 8>(simd, blocks.words8(simd, offset_of!(Q5K, high)));
         // What the shift to the left drops: bits 4 to 7 of the last byte of each word.
         let upper = blocks.words8(simd, offset_of!(Q5K, high));
-        for pair in 0..4 {
-            if pair == 2 {
+        unrolled!(PAIR in 4, {
+            if PAIR == 2 {
                 high = upper;
             }
-            let bytes = blocks.words8(simd, offset_of!(Q5K, low) + 32 * pair);
+            let bytes = blocks.words8(simd, offset_of!(Q5K, low) + 32 * PAIR);
             let [first, second] = nibbles(simd, bytes);
             let first = or_each(simd, first, and_each(simd, high, fifth));
             high = shift_right_each::<1, S, 8>(simd, high);
             let second = or_each(simd, second, and_each(simd, high, fifth));
             high = shift_right_each::<1, S, 8>(simd, high);
-            sink.group32(2 * pair, first, header.scales[2 * pair]);
-            sink.group32(2 * pair + 1, second, header.scales[2 * pair + 1]);
-        }
+            sink.group32(2 * PAIR, first, header.scales[2 * PAIR]);
+            sink.group32(2 * PAIR + 1, second, header.scales[2 * PAIR + 1]);
+        });
         sink.minimums32(header.offset_pairs, header.offset_factor);
     }
 }

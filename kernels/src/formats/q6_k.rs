@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::isa::Lanes;
 use crate::unpack::{
     BlockRows, Sink, Six16, Unpack, and_each, nibbles, or_each, scaled, shift_left_each,
-    shift_right_each, signed_bytes,
+    shift_right_each, signed_bytes, unrolled,
 };
 use std::mem::offset_of;
 
@@ -75,15 +75,15 @@ impl Unpack for Q6K {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q6K, scale)));
         let groups = blocks.words4(simd, offset_of!(Q6K, groups));
         let mask = simd.splat_int(0x3030_3030);
-        for half in 0..2 {
+        unrolled!(HALF in 2, {
             let low = [
-                nibbles(simd, blocks.words8(simd, offset_of!(Q6K, low) + 64 * half)),
+                nibbles(simd, blocks.words8(simd, offset_of!(Q6K, low) + 64 * HALF)),
                 nibbles(
                     simd,
-                    blocks.words8(simd, offset_of!(Q6K, low) + 64 * half + 32),
+                    blocks.words8(simd, offset_of!(Q6K, low) + 64 * HALF + 32),
                 ),
             ];
-            let high = blocks.words8(simd, offset_of!(Q6K, high) + 32 * half);
+            let high = blocks.words8(simd, offset_of!(Q6K, high) + 32 * HALF);
             let high = [
                 shift_left_each::<4, S, 8>(simd, high),
                 shift_left_each::<2, S, 8>(simd, high),
@@ -91,18 +91,18 @@ impl Unpack for Q6K {
                 shift_right_each::<2, S, 8>(simd, high),
             ];
             let scales = [
-                scaled(simd, signed_bytes(simd, groups[2 * half]), scale),
-                scaled(simd, signed_bytes(simd, groups[2 * half + 1]), scale),
+                scaled(simd, signed_bytes(simd, groups[2 * HALF]), scale),
+                scaled(simd, signed_bytes(simd, groups[2 * HALF + 1]), scale),
             ];
-            for k in 0..4 {
-                let codes = or_each(simd, low[k % 2][k / 2], and_each(simd, high[k], mask));
-                let i = 2 * (k % 2);
+            unrolled!(K in 4, {
+                let codes = or_each(simd, low[K % 2][K / 2], and_each(simd, high[K], mask));
+                let i = 2 * (K % 2);
                 sink.group16(
-                    4 * half + k,
+                    4 * HALF + K,
                     codes,
-                    [scales[k / 2][i], scales[k / 2][i + 1]],
+                    [scales[K / 2][i], scales[K / 2][i + 1]],
                 );
-            }
-        }
+            });
+        });
     }
 }

@@ -66,6 +66,24 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     #[allow(unsafe_code)]
     unsafe fn gather16(self, base: *const u8, stride: usize) -> [Self::Int; 4];
 
+    /// Sixteen bytes of each row, as half-precision numbers widened: vector `j` holds number `j`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::gather16`].
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn gather_halves(self, base: *const u8, stride: usize) -> [Self::Float; 8] {
+        // SAFETY: the caller's promise.
+        let words = unsafe { self.gather16(base, stride) };
+        let mut floats = [self.splat_float(0.0); 8];
+        for (pair, word) in floats.chunks_exact_mut(2).zip(words) {
+            pair[0] = self.half_to_float(word);
+            pair[1] = self.half_to_float(self.shift_right::<16>(word));
+        }
+        floats
+    }
+
     /// Four bytes of each row.
     ///
     /// # Safety

@@ -146,6 +146,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Any CPU, with portable Rust.
+    pub(crate) const SCALAR: Cpu = Cpu { isa: Isa::Scalar };
+
     /// The best instruction set of this CPU.
     pub fn detect() -> Cpu {
         let isa = Isa::ALL.into_iter().rev().find(|isa| isa.is_available());

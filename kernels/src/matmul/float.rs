@@ -14,19 +14,26 @@ pub(super) trait Widen {
     /// Bytes of a weight.
     const BYTES: usize;
 
-    /// Weights `2 pair` and `2 pair + 1` of the sixteen bytes that `words` holds of each row.
-    fn pair<S: Lanes>(simd: S, words: &[S::Int; 4], pair: usize) -> [S::Float; 2];
+    /// The weights in sixteen bytes of each row, as many as there are; the rest are not to be used.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::gather16`].
+    unsafe fn widen<S: Lanes>(simd: S, base: *const u8, stride: usize) -> [S::Float; 8];
 }
 
 impl Widen for F32 {
     const BYTES: usize = 4;
 
     #[inline(always)]
-    fn pair<S: Lanes>(simd: S, words: &[S::Int; 4], pair: usize) -> [S::Float; 2] {
-        [
-            simd.bits_to_float(words[2 * pair]),
-            simd.bits_to_float(words[2 * pair + 1]),
-        ]
+    unsafe fn widen<S: Lanes>(simd: S, base: *const u8, stride: usize) -> [S::Float; 8] {
+        // SAFETY: the caller's promise.
+        let words = unsafe { simd.gather16(base, stride) };
+        let mut floats = [simd.splat_float(0.0); 8];
+        for (float, word) in floats.iter_mut().zip(words) {
+            *float = simd.bits_to_float(word);
+        }
+        floats
     }
 }
 
@@ -34,9 +41,9 @@ impl Widen for F16 {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    fn pair<S: Lanes>(simd: S, words: &[S::Int; 4], pair: usize) -> [S::Float; 2] {
-        let high = simd.shift_right::<16>(words[pair]);
-        [simd.half_to_float(words[pair]), simd.half_to_float(high)]
+    unsafe fn widen<S: Lanes>(simd: S, base: *const u8, stride: usize) -> [S::Float; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { simd.gather_halves(base, stride) }
     }
 }
 
@@ -44,12 +51,16 @@ impl Widen for Bf16 {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    fn pair<S: Lanes>(simd: S, words: &[S::Int; 4], pair: usize) -> [S::Float; 2] {
-        let high = simd.and(words[pair], simd.splat_int(0xffff_0000_u32 as i32));
-        [
-            simd.bits_to_float(simd.shift_left::<16>(words[pair])),
-            simd.bits_to_float(high),
-        ]
+    unsafe fn widen<S: Lanes>(simd: S, base: *const u8, stride: usize) -> [S::Float; 8] {
+        // SAFETY: the caller's promise.
+        let words = unsafe { simd.gather16(base, stride) };
+        let mut floats = [simd.splat_float(0.0); 8];
+        for (pair, word) in floats.chunks_exact_mut(2).zip(words) {
+            let high = simd.and(word, simd.splat_int(0xffff_0000_u32 as i32));
+            pair[0] = simd.bits_to_float(simd.shift_left::<16>(word));
+            pair[1] = simd.bits_to_float(high);
+        }
+        floats
     }
 }
 
@@ -73,26 +84,25 @@ macro_rules! float_weights {
 
 float_weights! { F32 F16 Bf16 }
 
-/// Sixteen bytes of every row of a panel from byte `offset` on; lanes that have no row of their own
-/// repeat the last, and bytes behind the end of a row are 0.
+/// The weights from number `k` of every row on, as many as sixteen bytes hold; behind the end of a
+/// row they are 0.
 #[inline(always)]
-fn words<S: Lanes>(simd: S, panel: &Panel<'_>, offset: usize) -> [S::Int; 4] {
-    if panel.count >= S::ROWS && offset + 16 <= panel.stride {
+fn weights<S: Lanes, B: Widen>(simd: S, panel: &Panel<'_>, k: usize) -> [S::Float; 8] {
+    let offset = k * B::BYTES;
+    if offset + 16 <= panel.stride {
         // SAFETY: there are `S::ROWS` rows of `stride` bytes, and the sixteen lie within each.
-        return unsafe { simd.gather16(panel.base.add(offset), panel.stride) };
+        return unsafe { B::widen(simd, panel.base.add(offset), panel.stride) };
     }
     let mut copies = [[0u8; 16]; ROWS_MULTIPLE];
-    for (r, copy) in copies.iter_mut().enumerate() {
-        let row = r.min(panel.count - 1) * panel.stride;
-        let len = (panel.stride - offset).min(16);
+    for (r, copy) in copies[..S::ROWS].iter_mut().enumerate() {
         // SAFETY: the row is one of the panel's, and its bytes from `offset` on are as many.
         unsafe {
-            let from = panel.base.add(row + offset);
-            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), len);
+            let from = panel.base.add(r * panel.stride + offset);
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), panel.stride - offset);
         }
     }
     // SAFETY: `copies` holds sixteen bytes for each of at least `S::ROWS` rows.
-    unsafe { simd.gather16(copies.as_ptr().cast(), 16) }
+    unsafe { B::widen(simd, copies.as_ptr().cast(), 16) }
 }
 
 #[inline(always)]
@@ -100,13 +110,18 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     let cols = rows.weights.cols();
     let step = 16 / B::BYTES;
     let x = rows.x.panel_floats(&(0..1));
-    for (row, count) in rows.panels(S::ROWS) {
-        let panel = Panel::new(rows, row, count);
+    for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+        let next = panel.next::<S>();
         let mut y = simd.splat_float(0.0);
         for block in (0..cols).step_by(SUPER) {
             let mut sums = [simd.splat_float(0.0); 2];
             for k in (block..cols.min(block + SUPER)).step_by(step) {
-                let words = words(simd, &panel, k * B::BYTES);
+                // A share of the next panel: as many bytes as are read here.
+                let share = next.wrapping_add(k * B::BYTES * S::ROWS);
+                for line in (0..16 * S::ROWS).step_by(64) {
+                    simd.prefetch(share.wrapping_add(line));
+                }
+                let weights = weights::<S, B>(simd, &panel, k);
                 let mut tail = [0.0; 8];
                 let x = match x.get(k..k + step) {
                     Some(x) => x,
@@ -115,18 +130,14 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
                         &tail[..step]
                     }
                 };
-                let (x, _) = x.as_chunks::<2>();
-                for (pair, x) in x.iter().enumerate() {
-                    let weights = B::pair(simd, &words, pair);
-                    for i in 0..2 {
-                        sums[i] =
-                            simd.multiply_add_float(weights[i], simd.splat_float(x[i]), sums[i]);
-                    }
+                for (i, &x) in x.iter().enumerate() {
+                    sums[i % 2] =
+                        simd.multiply_add_float(weights[i], simd.splat_float(x), sums[i % 2]);
                 }
             }
             y = simd.add_float(simd.add_float(sums[0], sums[1]), y);
         }
-        rows.store(simd, (row, count), 0, y);
+        rows.store(simd, &panel, 0, y);
     }
 }
 
@@ -148,11 +159,8 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
         let step = 16 / B::BYTES;
         let start = block * SUPER;
         for k in (0..(panel.cols - start).min(SUPER)).step_by(step) {
-            let words = words(simd, panel, (start + k) * B::BYTES);
-            for pair in 0..step / 2 {
-                let weights = B::pair(simd, &words, pair);
-                tile[k + 2 * pair..][..2].copy_from_slice(&weights);
-            }
+            let weights = weights::<S, B>(simd, panel, start + k);
+            tile[k..k + step].copy_from_slice(&weights[..step]);
         }
     }
 

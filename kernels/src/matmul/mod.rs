@@ -168,7 +168,12 @@ impl BlockTask for Chunk<'_, '_> {
     type Output = ();
 
     fn run<B: Block + Weights>(self) {
-        self.job.cpu.run(ChunkOf::<B> {
+        let cpu = match self.job.weights.rows {
+            // Fewer rows than a vector has lanes: one at a time, which gives the same bits.
+            rows if rows < self.job.cpu.matrix_rows() => Cpu::SCALAR,
+            _ => self.job.cpu,
+        };
+        cpu.run(ChunkOf::<B> {
             chunk: self,
             block: PhantomData,
         });
@@ -218,36 +223,23 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The first row of each panel of `count` rows, with the number of rows in it.
-    fn panels(&self, count: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let rows = self.rows.clone();
-        rows.clone()
-            .step_by(count)
-            .map(move |row| (row, count.min(rows.end - row)))
-    }
-
-    /// Writes the results of `count` rows from `row` on in `column`.
+    /// Writes the results of a panel in `column`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    fn store<S: Lanes>(
-        &self,
-        simd: S,
-        (row, count): (usize, usize),
-        column: usize,
-        results: S::Float,
-    ) {
-        debug_assert!(self.rows.contains(&row) && row + count <= self.rows.end);
-        let start = column * self.weights.rows + row;
+    fn store<S: Lanes>(&self, simd: S, panel: &tiled::Panel<'_>, column: usize, results: S::Float) {
+        let rows = &panel.rows;
+        debug_assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
+        let start = column * self.weights.rows;
         // SAFETY: the rows are among those claimed by this thread, and no row is claimed twice, so
         // nobody else has a piece with their results.
-        let out = unsafe { self.out.piece(start..start + count) };
-        if count == S::ROWS {
+        let out = unsafe { self.out.piece(start + rows.start..start + rows.end) };
+        if out.len() == S::ROWS {
             // SAFETY: `out` is as many floats as a vector has.
             return unsafe { simd.store_float(out.as_mut_ptr(), results) };
         }
         let mut lanes = [0.0; ROWS_MULTIPLE];
         // SAFETY: there are at least as many lanes as a vector has.
         unsafe { simd.store_float(lanes.as_mut_ptr(), results) };
-        out.copy_from_slice(&lanes[..count]);
+        out.copy_from_slice(&lanes[panel.skip..panel.skip + out.len()]);
     }
 }

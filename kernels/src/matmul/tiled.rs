@@ -28,36 +28,54 @@ const FEW: usize = 32;
 
 const _: () = assert!(ROWS.is_multiple_of(ROWS_MULTIPLE) && part::TOTAL > 0);
 
-/// Consecutive rows of a matrix, as many as a vector has lanes or fewer.
+/// Consecutive rows of a matrix, as many as a vector has lanes.
 pub(super) struct Panel<'a> {
     pub(super) base: *const u8,
     /// Bytes from a row to the next.
     pub(super) stride: usize,
-    /// Number of rows.
-    pub(super) count: usize,
     /// Weights of a row.
     pub(super) cols: usize,
+    /// The rows whose results are wanted. Where there are fewer than lanes, the first lanes are
+    /// rows before them.
+    pub(super) rows: Range<usize>,
+    /// Lanes before those of the rows that are wanted.
+    pub(super) skip: usize,
     bytes: PhantomData<&'a u8>,
 }
 
 impl<'a> Panel<'a> {
-    /// The panel of `count` rows from `row` on.
+    /// The panels of some rows, of a matrix that has at least as many rows as a vector has lanes.
     #[inline(always)]
-    pub(super) fn new(rows: &Rows<'a>, row: usize, count: usize) -> Panel<'a> {
-        let bytes = &rows.weights.bytes()[row * rows.weights.row_bytes..];
-        Panel {
-            base: bytes.as_ptr(),
-            stride: rows.weights.row_bytes,
-            count,
-            cols: rows.weights.cols(),
-            bytes: PhantomData,
-        }
+    pub(super) fn all<S: Lanes>(
+        matrix: &Rows<'a>,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = Panel<'a>> + use<'a, S> {
+        let weights = matrix.weights;
+        assert!(weights.rows >= S::ROWS && rows.end <= weights.rows);
+        rows.clone().step_by(S::ROWS).map(move |row| {
+            let first = row.min(weights.rows - S::ROWS);
+            let bytes = &weights.bytes[first * weights.row_bytes..];
+            Panel {
+                base: bytes.as_ptr(),
+                stride: weights.row_bytes,
+                cols: weights.cols,
+                rows: row..rows.end.min(row + S::ROWS),
+                skip: row - first,
+                bytes: PhantomData,
+            }
+        })
+    }
+
+    /// Where the next panel's rows begin.
+    #[inline(always)]
+    pub(super) fn next<S: Lanes>(&self) -> *const u8 {
+        self.base.wrapping_add(S::ROWS * self.stride)
     }
 
     /// Asks for the bytes of block `block` of every row, `bytes` long.
     #[inline(always)]
     fn prefetch<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
-        for row in 0..self.count {
+        for row in 0..S::ROWS {
             let start = self.base.wrapping_add(row * self.stride + block * bytes);
             for line in (0..bytes).step_by(64) {
                 simd.prefetch(start.wrapping_add(line));
@@ -68,7 +86,7 @@ impl<'a> Panel<'a> {
     /// Asks for a share, that of block `block`, of the panel that lies behind this one in memory.
     #[inline(always)]
     fn prefetch_next<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
-        let next = self.base.wrapping_add(S::ROWS * self.stride);
+        let next = self.next::<S>();
         let share = bytes * S::ROWS;
         for line in (0..share).step_by(64) {
             simd.prefetch(next.wrapping_add(block * share + line));
@@ -185,15 +203,6 @@ struct Strip {
 }
 
 impl Strip {
-    /// The rows of a vector, for each vector.
-    #[inline(always)]
-    fn row_panels<S: Lanes>(&self) -> impl Iterator<Item = (usize, usize)> + use<S> {
-        let rows = self.rows.clone();
-        rows.clone()
-            .step_by(S::ROWS)
-            .map(move |row| (row, S::ROWS.min(rows.end - row)))
-    }
-
     #[inline(always)]
     fn multiply<S: Lanes, T: Tiled<S>>(
         self,
@@ -210,8 +219,7 @@ impl Strip {
         let values = unsafe { &mut *(std::ptr::from_mut(used) as *mut [f32]) };
         for block in 0..rows.weights.cols().div_ceil(SUPER) {
             let sums = values.chunks_exact_mut(per_panel);
-            for ((row, count), values) in self.row_panels::<S>().zip(sums) {
-                let panel = Panel::new(rows, row, count);
+            for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
                 if self.columns.len() < FEW {
                     panel.prefetch_next(simd, block, T::BLOCK_BYTES);
                 } else {
@@ -230,11 +238,11 @@ impl Strip {
         // Column by column, as the results lie in memory.
         for (c, column) in self.columns.clone().enumerate() {
             let sums = values.chunks_exact(per_panel);
-            for (rows_of, values) in self.row_panels::<S>().zip(sums) {
+            for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
                 let y = &values[c * S::ROWS..(c + 1) * S::ROWS];
                 // SAFETY: `y` is as many floats as a vector has.
                 let y = unsafe { simd.load_float(y.as_ptr()) };
-                rows.store(simd, rows_of, column, y);
+                rows.store(simd, &panel, column, y);
             }
         }
     }

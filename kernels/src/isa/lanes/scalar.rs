@@ -3,13 +3,13 @@
 use super::super::scalar::Scalar;
 use super::{CodeRange, Lanes, Task};
 
-/// Rows per vector of the portable instruction set: as few as keep the arrays in registers.
-const ROWS: usize = 4;
+/// Rows per vector of the portable instruction set: one, so that it multiplies any matrix.
+const ROWS: usize = 1;
 
 #[allow(unsafe_code)]
 impl Lanes for Scalar {
     const ROWS: usize = ROWS;
-    const COLUMNS: usize = 4;
+    const COLUMNS: usize = 8;
     const SIGNED_OFFSET: i32 = 0;
     type Int = [u32; ROWS];
     type Float = [f32; ROWS];

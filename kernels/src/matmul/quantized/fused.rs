@@ -12,9 +12,8 @@ use std::marker::PhantomData;
 #[inline(always)]
 pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     let blocks = rows.weights.cols().div_ceil(SUPER);
-    for (row, count) in rows.panels(S::ROWS) {
-        let panel = Panel::new(rows, row, count);
-        let next = panel.base.wrapping_add(S::ROWS * panel.stride);
+    for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+        let next = panel.next::<S>();
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = simd.splat_float(0.0);
         for block in 0..blocks {
@@ -30,7 +29,7 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
             unpack::<S, B>(simd, &panel, block, &mut sink);
             y = simd.add_float(sink.t, y);
         }
-        rows.store(simd, (row, count), 0, y);
+        rows.store(simd, &panel, 0, y);
     }
 }
 

@@ -7,13 +7,12 @@ mod multiply;
 mod tile;
 
 use super::tiled::{Panel, many_columns};
-use super::{ROWS_MULTIPLE, Rows, Weights};
+use super::{Rows, Weights};
 use crate::activations::{Precision, START_OFFSET};
 use crate::formats::SUPER;
 use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Layout, Sink, Unpack};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 /// Groups of 32 weights in a block of 256.
 const GROUPS: usize = SUPER / 32;
@@ -34,10 +33,6 @@ impl<B: Unpack> Weights for B {
 /// Marks the blocks of type `B` as what a tile is made of.
 struct Quantized<B>(PhantomData<B>);
 
-/// A block of each of a panel's rows, where the panel has fewer rows than a vector: the last row
-/// stands in for the missing ones.
-type Copies<B> = [MaybeUninit<B>; ROWS_MULTIPLE];
-
 /// Unpacks the 256 weights of number `block` of every row of the panel into `sink`; the last may be
 /// fewer. `sink` is told the number of the first group of each of the format's blocks.
 #[inline(always)]
@@ -47,29 +42,16 @@ fn unpack<S: Lanes, B: Unpack>(
     block: usize,
     sink: &mut impl FirstGroup<S>,
 ) {
-    let mut copies: Copies<B> = [const { MaybeUninit::uninit() }; ROWS_MULTIPLE];
     let per_super = SUPER / B::WEIGHTS;
     let count = (panel.cols - block * SUPER).min(SUPER) / B::WEIGHTS;
     for i in 0..count {
         sink.first_group(i * (B::WEIGHTS / 32));
         let offset = (block * per_super + i) * size_of::<B>();
         debug_assert!(offset + size_of::<B>() <= panel.stride);
-        // SAFETY: a row is `stride` bytes of whole blocks, and this is one of them, so the block
-        // of each of the `count` rows lies in the matrix; with fewer rows than lanes, each lane
-        // has a copy of one of these blocks. `B` is any bytes, at any alignment.
-        unsafe {
-            let base = panel.base.add(offset);
-            let blocks = if panel.count >= S::ROWS {
-                BlockRows::new(base, panel.stride)
-            } else {
-                for (r, copy) in copies[..S::ROWS].iter_mut().enumerate() {
-                    let from = base.add(r.min(panel.count - 1) * panel.stride);
-                    std::ptr::copy_nonoverlapping(from.cast::<B>(), copy.as_mut_ptr(), 1);
-                }
-                BlockRows::new(copies.as_ptr().cast(), size_of::<B>())
-            };
-            B::unpack(simd, blocks, sink);
-        }
+        // SAFETY: `S::ROWS` rows of `stride` bytes of whole blocks lie at `base`, and this is one
+        // of the blocks of each. `B` is any bytes, at any alignment.
+        let blocks = unsafe { BlockRows::new(panel.base.add(offset), panel.stride) };
+        B::unpack(simd, blocks, sink);
     }
 }
 
