@@ -98,7 +98,7 @@ pub struct MatMul<'a> {
 
 /// Bytes of weights that a thread claims at once when there is one column: enough to stream, few
 /// enough that threads finish together.
-const CHUNK_BYTES: usize = 512 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// Rows that a thread claims at once when there are many columns.
 const CHUNK_ROWS: usize = 64;
@@ -149,10 +149,16 @@ impl<'a> MatMul<'a> {
         if self.x.columns() == 0 || self.weights.cols == 0 {
             return;
         }
-        while let Some(claim) = self.claims.claim() {
-            let start = claim * self.chunk;
-            let rows = start..(start + self.chunk).min(self.weights.rows);
-            let chunk = Chunk { job: self, rows };
+        // The next claim is made ahead, so that its first rows are on their way when it begins.
+        let mut claim = self.claims.claim();
+        while let Some(claimed) = claim {
+            claim = self.claims.claim();
+            let start = claimed * self.chunk;
+            let chunk = Chunk {
+                job: self,
+                rows: start..(start + self.chunk).min(self.weights.rows),
+                then: claim.map(|claimed| claimed * self.chunk),
+            };
             self.weights.format.run(chunk);
         }
     }
@@ -162,6 +168,8 @@ impl<'a> MatMul<'a> {
 struct Chunk<'j, 'a> {
     job: &'j MatMul<'a>,
     rows: Range<usize>,
+    /// Where the same thread goes on.
+    then: Option<usize>,
 }
 
 impl BlockTask for Chunk<'_, '_> {
@@ -210,6 +218,8 @@ pub(crate) struct Rows<'a> {
     x: &'a Activations,
     out: &'a SharedOutput<'a, f32>,
     rows: Range<usize>,
+    /// The row to multiply after these; these again, if there is none.
+    then: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -220,6 +230,7 @@ impl<'a> Rows<'a> {
             x: job.x,
             out: &job.out,
             rows: chunk.rows.clone(),
+            then: chunk.then.unwrap_or(chunk.rows.start),
         }
     }
 

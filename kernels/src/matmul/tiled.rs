@@ -66,10 +66,18 @@ impl<'a> Panel<'a> {
         })
     }
 
-    /// Where the next panel's rows begin.
+    /// Where the rows begin that are multiplied after this panel's.
     #[inline(always)]
-    pub(super) fn next<S: Lanes>(&self) -> *const u8 {
-        self.base.wrapping_add(S::ROWS * self.stride)
+    pub(super) fn next(&self, matrix: &Rows<'_>) -> *const u8 {
+        let row = match self.rows.end {
+            end if end < matrix.rows.end => end,
+            _ => matrix.then,
+        };
+        matrix
+            .weights
+            .bytes
+            .as_ptr()
+            .wrapping_add(row * self.stride)
     }
 
     /// Asks for the bytes of block `block` of every row, `bytes` long.
@@ -83,10 +91,10 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// Asks for a share, that of block `block`, of the panel that lies behind this one in memory.
+    /// Asks for a share, that of block `block`, of the panel that is multiplied after this one.
     #[inline(always)]
-    fn prefetch_next<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
-        let next = self.next::<S>();
+    fn prefetch_next<S: Lanes>(&self, simd: S, matrix: &Rows<'_>, block: usize, bytes: usize) {
+        let next = self.next(matrix);
         let share = bytes * S::ROWS;
         for line in (0..share).step_by(64) {
             simd.prefetch(next.wrapping_add(block * share + line));
@@ -221,7 +229,7 @@ impl Strip {
             let sums = values.chunks_exact_mut(per_panel);
             for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
                 if self.columns.len() < FEW {
-                    panel.prefetch_next(simd, block, T::BLOCK_BYTES);
+                    panel.prefetch_next(simd, rows, block, T::BLOCK_BYTES);
                 } else {
                     panel.prefetch(simd, block + 1, T::BLOCK_BYTES);
                 }

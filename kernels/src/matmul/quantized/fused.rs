@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     let blocks = rows.weights.cols().div_ceil(SUPER);
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let next = panel.next::<S>();
+        let next = panel.next(rows);
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = simd.splat_float(0.0);
         for block in 0..blocks {
