@@ -110,8 +110,9 @@ impl Model {
     /// # Errors
     /// Those of [`Gguf::open`]; [`Error::Architecture`] for an architecture that is not
     /// supported; [`Error::MissingKey`], [`Error::KeyType`] or [`Error::KeyValue`] naming a key,
-    /// [`Error::MissingTensor`], [`Error::TensorShape`], [`Error::TensorType`] or
-    /// [`Error::UnknownTensor`] naming a tensor, where a model cannot be made of the file.
+    /// [`Error::MissingTensor`], [`Error::LayersDiffer`], [`Error::TensorShape`],
+    /// [`Error::TensorType`] or [`Error::UnknownTensor`] naming a tensor, where a model cannot be
+    /// made of the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Model> {
         Model::open_with(path, ModelOptions::new())
     }

@@ -324,6 +324,10 @@ fn missing_and_surplus_tensors() {
                 "tensor `blk.0.attn_output.weight` is missing",
             ),
             (
+                |spec| spec.drop_tensor("blk.1.ffn_norm.weight"),
+                "tensor `blk.1.ffn_norm.weight` is missing",
+            ),
+            (
                 |spec| spec.drop_tensor("blk.0.ffn_up.weight"),
                 "tensor `blk.0.ffn_up.weight` is missing",
             ),
@@ -349,6 +353,85 @@ fn missing_and_surplus_tensors() {
             ),
         ],
     );
+}
+
+#[test]
+fn layers_that_differ() {
+    let model = TinyLlama {
+        attention_biases: true,
+        layers: 3,
+        ..TinyLlama::default()
+    };
+    check(
+        &model,
+        &[
+            // The optional parts of a layer, each missing in one.
+            (
+                |spec| spec.drop_tensor("blk.1.ffn_gate.weight"),
+                "tensor `blk.1.ffn_gate.weight` is missing, which layer 0 has",
+            ),
+            (
+                |spec| spec.drop_tensor("blk.0.ffn_gate.weight"),
+                "tensor `blk.0.ffn_gate.weight` is missing, which layer 1 has",
+            ),
+            (
+                |spec| spec.drop_tensor("blk.1.attn_q.bias"),
+                "tensor `blk.1.attn_q.bias` is missing, which layer 0 has",
+            ),
+            (
+                |spec| spec.drop_tensor("blk.0.attn_output.bias"),
+                "tensor `blk.0.attn_output.bias` is missing, which layer 1 has",
+            ),
+            // And each in one layer only.
+            (
+                |spec| spec.add("blk.1.attn_q_norm.weight", &[16], vec![1.0; 16]),
+                "tensor `blk.0.attn_q_norm.weight` is missing, which layer 1 has",
+            ),
+            (
+                |spec| spec.add("blk.0.post_ffw_norm.weight", &[64], vec![1.0; 64]),
+                "tensor `blk.1.post_ffw_norm.weight` is missing, which layer 0 has",
+            ),
+            (
+                |spec| spec.add("blk.2.ffn_down.bias", &[64], vec![0.0; 64]),
+                "tensor `blk.0.ffn_down.bias` is missing, which layer 2 has",
+            ),
+            // Gate and up as one tensor in one layer, as two in the others.
+            (
+                |spec| {
+                    spec.drop_tensor("blk.1.ffn_gate.weight")
+                        .reshape("blk.1.ffn_up.weight", &[64, 192])
+                },
+                "tensor `blk.1.ffn_gate.weight` is missing, which layer 0 has",
+            ),
+            // Queries, keys and values as well.
+            (
+                |spec| {
+                    spec.add("blk.2.attn_qkv.weight", &[64, 128], vec![0.5; 64 * 128])
+                        .drop_tensor("blk.2.attn_q.weight")
+                        .drop_tensor("blk.2.attn_k.weight")
+                        .drop_tensor("blk.2.attn_v.weight")
+                },
+                "tensor `blk.2.attn_q.weight` is missing, which layer 0 has",
+            ),
+        ],
+    );
+}
+
+/// A network that stands beside the attention may share its norm, but in all layers or in none.
+#[test]
+fn parallel_layers_that_differ() {
+    let mut spec = TinyLlama {
+        architecture: "gptneox",
+        ..TinyLlama::default()
+    }
+    .spec();
+    spec.set("gptneox.attention.layer_norm_epsilon", 1e-5f32);
+    open(spec.bytes()).unwrap();
+    spec.drop_tensor("blk.1.ffn_norm.weight");
+    let expected = "tensor `blk.1.ffn_norm.weight` is missing, which layer 0 has";
+    assert_eq!(open(spec.bytes()).unwrap_err().to_string(), expected);
+    spec.drop_tensor("blk.0.ffn_norm.weight");
+    open(spec.bytes()).unwrap();
 }
 
 #[test]
