@@ -85,13 +85,19 @@ pub fn perplexity(
 ) -> Result<Perplexity> {
     let mut session = model.session_with(session)?;
     let context = session.context();
-    if context < 4 || text.len() < context {
+    let reason = match text.len() {
+        _ if context < 4 => Some(format!(
+            "a window of {context} tokens is too short: 4 at least"
+        )),
+        tokens if tokens < context => Some(format!(
+            "the text of {tokens} tokens does not fill a window of {context}"
+        )),
+        _ => None,
+    };
+    if let Some(reason) = reason {
         return Err(Error::InvalidOption {
             option: "context",
-            reason: format!(
-                "{} tokens do not fill a window of {context}, or the window is below 4",
-                text.len()
-            ),
+            reason,
         });
     }
     let tokenizer = model.tokenizer();

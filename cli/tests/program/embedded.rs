@@ -90,5 +90,5 @@ fn predicts_stories() {
     // Measured: 11 and 8743.
     assert!(forward * 20.0 < backward, "{forward} {backward}");
     let file = Temporary::file("short.txt", b"Too short.");
-    yareta(&["perplexity", file.as_str()]).fails(2, "do not fill a window of 512");
+    yareta(&["perplexity", file.as_str()]).fails(2, "does not fill a window of 512");
 }
