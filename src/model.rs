@@ -220,7 +220,7 @@ impl Model {
             what,
             bytes: u64::MAX,
         };
-        let threads = self.threads().count();
+        let threads = options.threads_on(self).count();
         Ok(MemoryPlan {
             weights: self.0.gguf.file_len(),
             cache: Cache::bytes(config, &shape).ok_or(overflow("the cache of a session"))?,
@@ -270,7 +270,7 @@ impl Model {
         tensors.fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements()))
     }
 
-    /// The threads that its sessions compute with.
+    /// The threads that its sessions compute with, unless they have their own.
     pub fn threads(&self) -> &Threads {
         &self.0.threads
     }

@@ -1,5 +1,7 @@
 //! How well a model predicts a text.
 
+use std::fmt;
+
 use crate::{CancelToken, Error, Model, Result, SessionOptions, Token};
 
 /// The likelihood of a text: see [`perplexity`].
@@ -46,6 +48,14 @@ type Progress<'a> = &'a mut dyn FnMut(&Perplexity, usize);
 pub struct PerplexityOptions<'a> {
     progress: Option<Progress<'a>>,
     cancel: Option<&'a CancelToken>,
+}
+
+impl fmt::Debug for PerplexityOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerplexityOptions")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> PerplexityOptions<'a> {

@@ -1,7 +1,7 @@
 //! Any bytes as a saved session: `cargo +nightly fuzz run session`.
 
 #![no_main]
-#![allow(dead_code)] // each target uses its part of what they share
+#![allow(dead_code, unused_imports)] // each target uses its part of what they share
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,7 @@
 //! Any chat template: `cargo +nightly fuzz run template`.
 
 #![no_main]
-#![allow(dead_code)] // each target uses its part of what they share
+#![allow(dead_code, unused_imports)] // each target uses its part of what they share
 
 #[path = "../../tests/common/untrusted.rs"]
 mod untrusted;
