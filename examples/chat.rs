@@ -1,11 +1,12 @@
-//! A conversation on the terminal: `cargo run --release --example chat -- MODEL.gguf`.
+//! A conversation on the terminal, with a model that has a chat template:
+//! `cargo run --release --example chat -- MODEL.gguf`.
 
 use std::io::{self, BufRead, Write};
 
 use yareta::{Chat, Model, Sampler};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("which model?")?;
+    let path = std::env::args().nth(1).ok_or("usage: chat MODEL.gguf")?;
     let model = Model::open(path)?;
 
     // The file's own chat template makes prompts of the conversation.

@@ -1,4 +1,4 @@
-//! Continues a text: `generate MODEL.gguf "Once upon a time"`.
+//! Continues a text: `cargo run --release --example generate -- MODEL.gguf "Once upon a time"`.
 
 use std::error::Error;
 use std::io::Write;

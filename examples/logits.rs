@@ -1,4 +1,5 @@
-//! Shows what a model expects after each token of a text: `logits MODEL.gguf "The sky is"`.
+//! Shows what a model expects after each token of a text:
+//! `cargo run --release --example logits -- MODEL.gguf "The sky is"`.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
 //! Two sessions on two threads share one model, its weights and its threads:
-//! `two_sessions MODEL.gguf`.
+//! `cargo run --release --example two_sessions -- MODEL.gguf`.
 
 use std::error::Error;
 use std::thread;

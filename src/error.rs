@@ -73,6 +73,14 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
+    /// One layer of a model has a tensor that another layer lacks.
+    #[error("tensor `{tensor}` is missing, which layer {other} has")]
+    LayersDiffer {
+        /// The tensor, whose name says in which layer it is missing.
+        tensor: String,
+        /// A layer that has it, counted from 0.
+        other: usize,
+    },
     /// A tensor has another shape than the metadata says.
     #[error("tensor `{tensor}` must have shape {expected:?}, found {found:?}")]
     TensorShape {

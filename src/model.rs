@@ -110,8 +110,9 @@ impl Model {
     /// # Errors
     /// Those of [`Gguf::open`]; [`Error::Architecture`] for an architecture that is not
     /// supported; [`Error::MissingKey`], [`Error::KeyType`] or [`Error::KeyValue`] naming a key,
-    /// [`Error::MissingTensor`], [`Error::TensorShape`], [`Error::TensorType`] or
-    /// [`Error::UnknownTensor`] naming a tensor, where a model cannot be made of the file.
+    /// [`Error::MissingTensor`], [`Error::LayersDiffer`], [`Error::TensorShape`],
+    /// [`Error::TensorType`] or [`Error::UnknownTensor`] naming a tensor, where a model cannot be
+    /// made of the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Model> {
         Model::open_with(path, ModelOptions::new())
     }
@@ -219,7 +220,7 @@ impl Model {
             what,
             bytes: u64::MAX,
         };
-        let threads = self.threads().count();
+        let threads = options.threads_on(self).count();
         Ok(MemoryPlan {
             weights: self.0.gguf.file_len(),
             cache: Cache::bytes(config, &shape).ok_or(overflow("the cache of a session"))?,
@@ -269,7 +270,7 @@ impl Model {
         tensors.fold(0, |sum: u64, tensor| sum.saturating_add(tensor.elements()))
     }
 
-    /// The threads that its sessions compute with.
+    /// The threads that its sessions compute with, unless they have their own.
     pub fn threads(&self) -> &Threads {
         &self.0.threads
     }

@@ -1,5 +1,7 @@
 //! How well a model predicts a text.
 
+use std::fmt;
+
 use crate::{CancelToken, Error, Model, Result, SessionOptions, Token};
 
 /// The likelihood of a text: see [`perplexity`].
@@ -48,6 +50,14 @@ pub struct PerplexityOptions<'a> {
     cancel: Option<&'a CancelToken>,
 }
 
+impl fmt::Debug for PerplexityOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerplexityOptions")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> PerplexityOptions<'a> {
     /// Nothing.
     pub fn new() -> PerplexityOptions<'a> {
@@ -85,13 +95,19 @@ pub fn perplexity(
 ) -> Result<Perplexity> {
     let mut session = model.session_with(session)?;
     let context = session.context();
-    if context < 4 || text.len() < context {
+    let reason = match text.len() {
+        _ if context < 4 => Some(format!(
+            "a window of {context} tokens is too short: 4 at least"
+        )),
+        tokens if tokens < context => Some(format!(
+            "the text of {tokens} tokens does not fill a window of {context}"
+        )),
+        _ => None,
+    };
+    if let Some(reason) = reason {
         return Err(Error::InvalidOption {
             option: "context",
-            reason: format!(
-                "{} tokens do not fill a window of {context}, or the window is below 4",
-                text.len()
-            ),
+            reason,
         });
     }
     let tokenizer = model.tokenizer();

@@ -4,12 +4,13 @@
 //! frequency factors) stays as it is. Metadata is copied. The bytes depend on the arguments
 //! alone: encoding the same file twice, anywhere, gives the same file.
 
+use std::fmt;
 use std::io::Write;
 
 use yareta_kernels::Format;
 
 use crate::gguf::{Gguf, TensorInfo, TensorType, Writer};
-use crate::{Error, Result, Threads};
+use crate::{CancelToken, Error, Result, Threads};
 
 /// Rows that are decoded and encoded at a time.
 const ROWS: usize = 256;
@@ -21,6 +22,19 @@ pub struct QuantizeOptions<'a> {
     output: Option<Format>,
     threads: Option<Threads>,
     progress: Option<&'a mut dyn FnMut(usize, usize)>,
+    cancel: Option<&'a CancelToken>,
+}
+
+impl fmt::Debug for QuantizeOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuantizeOptions")
+            .field("format", &self.format)
+            .field("embedding", &self.embedding)
+            .field("output", &self.output)
+            .field("threads", &self.threads)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> QuantizeOptions<'a> {
@@ -32,6 +46,7 @@ impl<'a> QuantizeOptions<'a> {
             output: None,
             threads: None,
             progress: None,
+            cancel: None,
         }
     }
 
@@ -60,6 +75,19 @@ impl<'a> QuantizeOptions<'a> {
         self
     }
 
+    /// Ends the writing, within a few hundred rows of a tensor, with [`Error::Cancelled`] when set.
+    pub fn cancel(mut self, cancel: &'a CancelToken) -> QuantizeOptions<'a> {
+        self.cancel = Some(cancel);
+        self
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        match self.cancel.is_some_and(CancelToken::is_cancelled) {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
     /// The format that a tensor is to have; `None` for its own.
     fn target(&self, tensor: &TensorInfo) -> Option<Format> {
         let name = tensor.name();
@@ -78,7 +106,7 @@ impl<'a> QuantizeOptions<'a> {
 ///
 /// # Errors
 /// [`Error::TensorType`] for a tensor that cannot be decoded, or whose rows are not whole blocks
-/// of the format it is to have; [`Error::Write`] if `out` fails.
+/// of the format it is to have; [`Error::Write`] if `out` fails; [`Error::Cancelled`].
 pub fn quantize<W: Write>(gguf: &Gguf, mut options: QuantizeOptions<'_>, out: W) -> Result<W> {
     let threads = match options.threads.take() {
         Some(threads) => threads,
@@ -109,6 +137,7 @@ pub fn quantize<W: Write>(gguf: &Gguf, mut options: QuantizeOptions<'_>, out: W)
     let mut data = writer.start(out)?;
     let count = gguf.tensors().len();
     for (index, tensor) in gguf.tensors().iter().enumerate() {
+        options.check_cancelled()?;
         match options.target(tensor) {
             None => data.write(gguf.bytes(tensor))?,
             Some(format) => {
@@ -118,7 +147,10 @@ pub fn quantize<W: Write>(gguf: &Gguf, mut options: QuantizeOptions<'_>, out: W)
                     gguf.bytes(tensor),
                     (from, format),
                     tensor,
-                    |bytes| data.write(bytes),
+                    |bytes| {
+                        options.check_cancelled()?;
+                        data.write(bytes)
+                    },
                 )?;
             }
         }

@@ -6,15 +6,16 @@
 //! beyond this module sees the difference.
 //!
 //! Every tensor of the file must find its place: one that nobody asked for could be a bias that
-//! silently goes missing from the sum, so it is an error.
+//! silently goes missing from the sum, so it is an error. And what is optional is so for a model,
+//! not for a layer: a layer without the gate that the others have is a broken file, not a variant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use yareta_kernels::{Format, Matrix, Precision};
 
-use crate::arch::NormKind;
+use crate::arch::{NormKind, Residual};
 use crate::config::{Config, Experts};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::{Error, Result};
@@ -43,7 +44,7 @@ pub(crate) struct Layer {
     pub(crate) attention_output: Linear,
     /// Norm of what the attention adds.
     pub(crate) attention_post_norm: Option<Norm>,
-    /// `None` where the feed-forward network reads what the attention reads.
+    /// `None` where the feed-forward network reads what the attention reads, beside it.
     pub(crate) feed_forward_norm: Option<Norm>,
     pub(crate) feed_forward: FeedForward,
     /// Norm of what the feed-forward network adds.
@@ -131,7 +132,8 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::TensorType`] naming the first
-    /// tensor that is wrong, [`Error::UnknownTensor`] naming one that has no place in the model.
+    /// tensor that is wrong, [`Error::UnknownTensor`] naming one that has no place in the model,
+    /// [`Error::LayersDiffer`] naming one that only some layers have.
     pub(crate) fn bind(
         gguf: &Gguf,
         config: &Config,
@@ -204,7 +206,10 @@ impl<'a> Binder<'a> {
             attention_output: self.linear(&name("attn_output"), heads, config.width)?,
             attention_post_norm: self
                 .norm_if_present(&name("post_attention_norm"), config.width)?,
-            feed_forward_norm: self.norm_if_present(&name("ffn_norm"), config.width)?,
+            feed_forward_norm: match config.residual {
+                Residual::Sequential => Some(self.norm(&name("ffn_norm"), config.width)?),
+                Residual::Parallel => self.norm_if_present(&name("ffn_norm"), config.width)?,
+            },
             feed_forward: self.feed_forward(layer)?,
             feed_forward_post_norm: self.norm_if_present(&name("post_ffw_norm"), config.width)?,
         })
@@ -428,8 +433,9 @@ impl<'a> Binder<'a> {
             })
     }
 
-    /// Makes sure that no tensor was left over.
+    /// Makes sure that every layer has the tensors of every other, and that none was left over.
     fn finish(self) -> Result<()> {
+        self.layers_agree()?;
         let left = self
             .gguf
             .tensors()
@@ -442,6 +448,39 @@ impl<'a> Binder<'a> {
             }),
         }
     }
+
+    /// Makes sure that what one layer has, all have.
+    fn layers_agree(&self) -> Result<()> {
+        let parts = || {
+            self.gguf.tensors().iter().filter_map(|tensor| {
+                let name = tensor.name();
+                layer_part(name).filter(|_| self.bound.contains(name))
+            })
+        };
+        let mut layers_with: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (layer, part) in parts() {
+            layers_with.entry(part).or_default().push(layer);
+        }
+        // In the order of the file, so that one file always gives one error.
+        let differing = parts().find(|(_, part)| layers_with[part].len() < self.config.layers);
+        let Some((other, part)) = differing else {
+            return Ok(());
+        };
+        let having: HashSet<usize> = layers_with[part].iter().copied().collect();
+        match (0..self.config.layers).find(|layer| !having.contains(layer)) {
+            None => Ok(()),
+            Some(layer) => Err(Error::LayersDiffer {
+                tensor: format!("blk.{layer}.{part}"),
+                other,
+            }),
+        }
+    }
+}
+
+/// The layer and the rest of the name of a tensor that belongs to one.
+fn layer_part(name: &str) -> Option<(usize, &str)> {
+    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((layer.parse().ok()?, part))
 }
 
 /// The format of a tensor that can be computed with.

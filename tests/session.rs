@@ -2,11 +2,15 @@
 
 mod common;
 
+use std::fmt::Debug;
+
 use common::{Random, TinyLlama};
 use yareta::gguf::TensorType;
+use yareta::template::ChatTemplate;
 use yareta::{
-    CancelToken, End, Error, FeedOptions, Generation, Gguf, MemoryPlan, Model, ModelOptions,
-    QuantizeOptions, Sampler, Session, SessionOptions, Threads,
+    CancelToken, Chat, End, Error, FeedOptions, Format, Generation, Gguf, MemoryPlan, Model,
+    ModelOptions, PerplexityOptions, QuantizeOptions, Reply, Sampler, Session, SessionOptions,
+    StopStrings, StreamDecoder, Threads, Tokenizer, quantize,
 };
 
 fn model() -> Model {
@@ -22,17 +26,77 @@ fn tokens(count: usize) -> Vec<u32> {
 }
 
 #[test]
-fn types_go_between_threads() {
-    fn shared<T: Send + Sync>() {}
-    fn sent<T: Send>() {}
+fn types_go_between_threads_and_show_themselves() {
+    fn shared<T: Send + Sync + Debug + 'static>() {}
+    fn sent<T: Send + Debug>() {}
+    fn cloned<T: Clone>() {}
     shared::<Model>();
+    shared::<Session>();
+    shared::<Sampler>();
+    shared::<Tokenizer>();
+    shared::<Chat>();
+    shared::<ChatTemplate>();
     shared::<Gguf>();
     shared::<Threads>();
     shared::<CancelToken>();
+    shared::<SessionOptions>();
     shared::<MemoryPlan>();
+    shared::<StreamDecoder>();
+    shared::<StopStrings>();
     shared::<Error>();
-    sent::<Session>();
     sent::<Generation<'static>>();
+    sent::<Reply<'static>>();
+    cloned::<Model>();
+    cloned::<Sampler>();
+    cloned::<Tokenizer>();
+    cloned::<ChatTemplate>();
+    cloned::<Gguf>();
+    cloned::<Threads>();
+    cloned::<SessionOptions>();
+    // In a log nobody wants the weights, the cache or the whole vocabulary.
+    let shown = |value: &dyn Debug| {
+        let text = format!("{value:?}");
+        assert!((1..2000).contains(&text.len()), "{}", &text[..200]);
+    };
+    shown(&ModelOptions::new());
+    shown(&FeedOptions::new());
+    shown(&PerplexityOptions::new());
+    shown(&QuantizeOptions::new(Format::Q8_0));
+    let model = model();
+    let mut session = model.session().unwrap();
+    session.feed(&tokens(20)).unwrap();
+    let mut sampler = Sampler::new(1);
+    sampler.sample(session.logits().unwrap()).unwrap();
+    shown(&model);
+    shown(&session);
+    shown(&sampler);
+    shown(model.gguf());
+    shown(model.tokenizer());
+    shown(model.threads());
+    shown(&session.generate(&[], &mut sampler));
+    let template = ChatTemplate::new("long", "a".repeat(10_000)).unwrap();
+    shown(&template);
+    shown(&Chat::with_template(session, template));
+}
+
+/// A session with threads of its own neither waits for those of the model nor computes anything
+/// else.
+#[test]
+fn sessions_may_have_threads_of_their_own() {
+    let model = model();
+    let text = tokens(20);
+    let expected = model.session().unwrap().feed(&text).unwrap().to_vec();
+    for count in [1, 3] {
+        let options = SessionOptions::new().threads(Threads::new(count).unwrap());
+        let mut session = model.session_with(&options).unwrap();
+        assert_eq!(session.feed(&text).unwrap(), expected);
+        let mut fork = session.fork().unwrap();
+        assert_eq!(fork.logits().unwrap(), expected);
+        assert_eq!(fork.feed(&[1]).unwrap(), session.feed(&[1]).unwrap());
+        let scratch = model.plan(&options).unwrap().scratch;
+        let of_one = SessionOptions::new().threads(Threads::new(1).unwrap());
+        assert!(scratch >= model.plan(&of_one).unwrap().scratch);
+    }
 }
 
 #[test]
@@ -379,6 +443,25 @@ fn pieces_never_split_a_character() {
     let generation = session.generate(&[5], &mut sampler).max_tokens(1);
     let pieces: Vec<String> = generation.map(Result::unwrap).collect();
     assert_eq!(pieces, ["\u{fffd}"]);
+}
+
+#[test]
+fn quantizing_can_be_cancelled() {
+    let gguf = Gguf::from_bytes(TinyLlama::wide(TensorType::F32).bytes()).unwrap();
+    let cancel = CancelToken::new();
+    let mut seen = 0;
+    let mut progress = |done, _| {
+        seen = done;
+        if done == 3 {
+            cancel.cancel();
+        }
+    };
+    let options = QuantizeOptions::new(Format::Q8_0)
+        .progress(&mut progress)
+        .cancel(&cancel);
+    let result = quantize(&gguf, options, Vec::new());
+    assert!(matches!(result, Err(Error::Cancelled)));
+    assert_eq!(seen, 3);
 }
 
 #[test]

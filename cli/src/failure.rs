@@ -48,7 +48,7 @@ impl Failure {
         // Reasons quote files, whose texts are anything. Nothing can be done where standard error
         // cannot be written.
         use io::Write;
-        let _ = writeln!(io::stderr(), "yareta: {}", Plain(&reason));
+        let _ = writeln!(io::stderr(), "yareta: {}", Plain(without_code(&reason)));
         ExitCode::from(code)
     }
 }
@@ -57,10 +57,32 @@ impl From<yareta::Error> for Failure {
     fn from(error: yareta::Error) -> Failure {
         match error {
             yareta::Error::Cancelled => Failure::Interrupted,
-            yareta::Error::InvalidOption { .. } => Failure::Usage(error.to_string()),
+            yareta::Error::InvalidOption { option, reason } => {
+                Failure::Usage(format!("{}: {reason}", flag(option)))
+            }
+            yareta::Error::ContextFull { .. } => {
+                Failure::Error(format!("{error}; --context sets how many do"))
+            }
             yareta::Error::Write { source } => source.into(),
             other => Failure::Error(other.to_string()),
         }
+    }
+}
+
+/// What an option of the library is called on the command line.
+fn flag(option: &str) -> String {
+    match option {
+        "temperature" => "--temp".into(),
+        "repetition_penalty" => "--repeat-penalty".into(),
+        other => format!("--{}", other.replace('_', "-")),
+    }
+}
+
+/// A reason without the number that the system has for it and people do not.
+fn without_code(reason: &str) -> &str {
+    match reason.rsplit_once(" (os error ") {
+        Some((words, number)) if number.ends_with(')') => words,
+        _ => reason,
     }
 }
 
@@ -71,5 +93,36 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Failure::Closed,
             _ => Failure::Error(format!("cannot write the output: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_named_as_they_are_typed() {
+        let option = |option, reason: &str| yareta::Error::InvalidOption {
+            option,
+            reason: reason.into(),
+        };
+        for (error, expected) in [
+            (option("temperature", "too hot"), "--temp: too hot"),
+            (option("top_p", "too much"), "--top-p: too much"),
+            (option("repetition_penalty", "no"), "--repeat-penalty: no"),
+        ] {
+            let Failure::Usage(sentence) = Failure::from(error) else {
+                panic!("{expected}");
+            };
+            assert_eq!(sentence, expected);
+        }
+    }
+
+    #[test]
+    fn numbers_of_errors_are_not_for_people() {
+        let error = io::Error::from_raw_os_error(2).to_string();
+        assert!(error.ends_with("(os error 2)"), "{error}");
+        assert!(!without_code(&error).contains("os error"), "{error}");
+        assert_eq!(without_code("a (b)"), "a (b)");
     }
 }

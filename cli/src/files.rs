@@ -11,7 +11,10 @@ const LONGEST: u64 = 64 << 20;
 
 /// The text in a file.
 pub fn read_text(path: &Path) -> Outcome<String> {
-    let fail = |error: std::io::Error| Failure::file(path, error);
+    let fail = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Failure::file(path, "not a text in UTF-8"),
+        _ => Failure::file(path, error),
+    };
     let mut text = String::new();
     let file = File::open(path).map_err(fail)?;
     let read = file.take(LONGEST + 1).read_to_string(&mut text);

@@ -27,9 +27,22 @@ use clap::{Parser, Subcommand};
 
 use failure::Outcome;
 
+/// What to type first.
+const EXAMPLES: &str = "\
+Examples:
+  yareta run \"Once upon a time\"          a story, by the model in the program
+  yareta chat -m MODEL.gguf              a conversation in the terminal
+  yareta inspect -m MODEL.gguf           what is in a file, and the memory it takes
+  yareta bench -m MODEL.gguf             how fast it runs on this machine";
+
 /// Runs quantized language models from GGUF files on the CPU.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

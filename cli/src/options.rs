@@ -2,19 +2,24 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use yareta::{Isa, KvType, ModelOptions, Sampler, SessionOptions, Threads};
+use yareta::{Isa, KvType, Model, ModelOptions, Sampler, Session, SessionOptions, Threads};
 
 use crate::failure::Outcome;
+use crate::generate::note;
+
+/// Above which options the help lists those of computing, and those of sampling.
+const COMPUTING: &str = "Computing";
+const SAMPLING: &str = "Sampling";
 
 /// What to compute with.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ComputeArgs {
     /// Threads to compute with [default: one for each physical performance core]
-    #[arg(short, long, value_name = "COUNT")]
+    #[arg(help_heading = COMPUTING, short, long, value_name = "COUNT")]
     pub threads: Option<usize>,
     /// Instruction set to compute with: scalar, avx2, avxvnni, avx512, neon or neondot
     /// [default: the best of this machine]
-    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
+    #[arg(help_heading = COMPUTING, long, value_name = "NAME", value_parser = parse_isa)]
     pub isa: Option<Isa>,
 }
 
@@ -41,13 +46,13 @@ pub fn parse_isa(name: &str) -> Result<Isa, String> {
 #[derive(clap::Args, Clone, Debug)]
 pub struct SessionArgs {
     /// Tokens that fit the context [default: what the model was trained on, at most 4096]
-    #[arg(short, long, value_name = "TOKENS")]
+    #[arg(help_heading = COMPUTING, short, long, value_name = "TOKENS")]
     pub context: Option<usize>,
     /// Tokens of a prompt to process at once
-    #[arg(short, long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(help_heading = COMPUTING, short, long, value_name = "TOKENS", default_value_t = 512)]
     pub batch: usize,
     /// How keys and values are stored
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = parse_kv)]
+    #[arg(help_heading = COMPUTING, long, value_name = "TYPE", default_value = "f16", value_parser = parse_kv)]
     pub kv: KvType,
 }
 
@@ -59,6 +64,28 @@ impl SessionArgs {
             Some(tokens) => options.context(tokens),
             None => options,
         }
+    }
+
+    /// A session; where its context is longer than the model's, that is told.
+    pub fn session(&self, model: &Model) -> Outcome<Session> {
+        let session = model.session_with(&self.options())?;
+        if session.context() > model.context() {
+            note(&format!(
+                "yareta: a context of {} tokens, but the model was trained on {}",
+                session.context(),
+                model.context()
+            ));
+        }
+        Ok(session)
+    }
+}
+
+/// A limit of tokens, or -1 for none, as other programs have it.
+pub fn parse_limit(text: &str) -> Result<usize, String> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(usize::MAX),
+        Ok(tokens) => usize::try_from(tokens).map_err(|_| "not a number of tokens, or -1".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -76,6 +103,7 @@ fn parse_kv(name: &str) -> Result<KvType, String> {
 pub struct SamplingArgs {
     /// Temperature: 0 always takes the most probable token, 1 draws as the model says
     #[arg(
+        help_heading = SAMPLING,
         long,
         value_name = "NUMBER",
         default_value_t = 0.7,
@@ -83,10 +111,11 @@ pub struct SamplingArgs {
     )]
     pub temp: f32,
     /// Draw from so many of the most probable tokens; 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 40)]
+    #[arg(help_heading = SAMPLING, long, value_name = "COUNT", default_value_t = 40)]
     pub top_k: usize,
     /// Draw from the most probable tokens that together have this share
     #[arg(
+        help_heading = SAMPLING,
         long,
         value_name = "SHARE",
         default_value_t = 1.0,
@@ -95,25 +124,54 @@ pub struct SamplingArgs {
     pub top_p: f32,
     /// Draw from tokens at least this share as probable as the most probable
     #[arg(
+        help_heading = SAMPLING,
         long,
         value_name = "SHARE",
         default_value_t = 0.1,
         allow_negative_numbers = true
     )]
     pub min_p: f32,
+    /// Draw from tokens about as probable as is typical, which together have this share
+    #[arg(
+        help_heading = SAMPLING,
+        long,
+        value_name = "SHARE",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub typical: f32,
     /// Make tokens of the recent text less probable; 1 for not
     #[arg(
+        help_heading = SAMPLING,
         long,
         value_name = "FACTOR",
         default_value_t = 1.1,
         allow_negative_numbers = true
     )]
     pub repeat_penalty: f32,
+    /// Take this from the logit of a token for each time it is in the recent text
+    #[arg(
+        help_heading = SAMPLING,
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub frequency_penalty: f32,
+    /// Take this from the logit of a token that is in the recent text
+    #[arg(
+        help_heading = SAMPLING,
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub presence_penalty: f32,
     /// Tokens that are recent
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(help_heading = SAMPLING, long, value_name = "TOKENS", default_value_t = 64)]
     pub repeat_last: usize,
     /// Number that decides all draws: the same gives the same text [default: of the clock]
-    #[arg(short, long, value_name = "NUMBER")]
+    #[arg(help_heading = SAMPLING, short, long, value_name = "NUMBER")]
     pub seed: Option<u64>,
 }
 
@@ -126,6 +184,9 @@ impl SamplingArgs {
             .top_k(self.top_k)
             .top_p(self.top_p)
             .min_p(self.min_p)
+            .typical(self.typical)
+            .frequency_penalty(self.frequency_penalty)
+            .presence_penalty(self.presence_penalty)
             .repetition_penalty(self.repeat_penalty, self.repeat_last);
         sampler.check()?;
         Ok((sampler, seed))

@@ -9,6 +9,7 @@ use yareta::{Format, Gguf, QuantizeOptions, Threads};
 
 use crate::failure::{Failure, Outcome};
 use crate::generate::note;
+use crate::interrupt::Interrupt;
 use crate::screen;
 use crate::text::bytes;
 
@@ -79,7 +80,10 @@ fn write(args: &QuantizeArgs, gguf: &Gguf, path: &Path) -> Outcome {
     let fail = |error| Failure::file(path, error);
     let bar = screen::bar(gguf.tensors().len() as u64, "quantize");
     let mut progress = |done: usize, _| bar.set_position(done as u64);
-    let mut options = QuantizeOptions::new(args.format).progress(&mut progress);
+    let interrupt = Interrupt::install()?;
+    let mut options = QuantizeOptions::new(args.format)
+        .progress(&mut progress)
+        .cancel(&interrupt.cancel);
     if let Some(format) = args.embedding {
         options = options.embedding(format);
     }

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files::read_text;
 use crate::generate::{Figures, Generator, Stop, note};
 use crate::interrupt::Interrupt;
-use crate::options::{ComputeArgs, SamplingArgs, SessionArgs};
+use crate::options::{ComputeArgs, SamplingArgs, SessionArgs, parse_limit};
 use crate::screen::Stream;
 use crate::source::Source;
 
@@ -26,8 +26,15 @@ pub struct RunArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
-    /// The most tokens to write
-    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 256)]
+    /// The most tokens to write; -1 for as many as fit the context
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "TOKENS",
+        default_value = "256",
+        allow_negative_numbers = true,
+        value_parser = parse_limit
+    )]
     max_tokens: usize,
     #[command(flatten)]
     session: SessionArgs,
@@ -58,7 +65,7 @@ pub fn run(args: RunArgs) -> Outcome {
     let start = Instant::now();
     let model = args.source.model(args.compute.options()?)?;
     let tokenizer = model.tokenizer().clone();
-    let mut session = model.session_with(&args.session.options())?;
+    let mut session = args.session.session(&model)?;
     let load_time = start.elapsed();
 
     let tokens = args.tokens(&model, &prompt)?;

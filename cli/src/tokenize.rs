@@ -1,6 +1,6 @@
 //! `yareta tokenize`: the tokens of a text.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use serde_json::json;
 use yareta::{EncodeOptions, Token};
@@ -12,7 +12,7 @@ use crate::text::{Side, Table};
 /// What `tokenize` is told.
 #[derive(clap::Args)]
 pub struct TokenizeArgs {
-    /// The text; standard input where it is left out
+    /// The text; standard input where it is left out and that is no terminal
     #[arg(value_name = "TEXT")]
     text: Option<String>,
     #[command(flatten)]
@@ -33,9 +33,12 @@ pub struct TokenizeArgs {
 
 /// Shows the tokens.
 pub fn run(args: TokenizeArgs) -> Outcome {
-    let tokenizer = args.source.tokenizer()?;
     let text = match args.text {
         Some(text) => text.into_bytes(),
+        None if io::stdin().is_terminal() => {
+            let reason = "give a text, such as: yareta tokenize \"Once upon a time\"";
+            return Err(Failure::Usage(reason.into()));
+        }
         None => {
             let mut text = Vec::new();
             io::stdin()
@@ -45,6 +48,7 @@ pub fn run(args: TokenizeArgs) -> Outcome {
             text
         }
     };
+    let tokenizer = args.source.tokenizer()?;
     let options = EncodeOptions {
         add_special: !args.no_special,
         parse_special: args.parse_special,

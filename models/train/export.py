@@ -52,8 +52,9 @@ def token_type(vocabulary, token):
         return gguf.TokenType.CONTROL
     if vocabulary.is_byte(token):
         return gguf.TokenType.BYTE
-    if vocabulary.id_to_piece(token) == "\n":
-        return gguf.TokenType.USER_DEFINED
+    # The line break, a user-defined symbol of SentencePiece, is a normal token in the file: no
+    # piece contains it, so that it is never merged; and readers of GGUF begin the text after a
+    # user-defined token with a space, which SentencePiece did not when it made the training data.
     return gguf.TokenType.NORMAL
 
 

@@ -101,14 +101,17 @@ class Model(nn.Module):
         self.register_buffer("cosines", angles.cos(), persistent=False)
         self.register_buffer("sines", angles.sin(), persistent=False)
 
-    def forward(self, tokens, targets):
+    def logits(self, tokens):
         length = tokens.shape[1]
         x = F.embedding(tokens, self.emb)
         cosines, sines = self.cosines[None, :length, None], self.sines[None, :length, None]
         for layer in self.layers:
             x = layer(x, cosines, sines)
-        logits = F.linear(F.rms_norm(x, self.norm.shape, self.norm, 1e-5), self.emb)
-        return F.cross_entropy(logits.view(-1, VOCABULARY).float(), targets.reshape(-1))
+        return F.linear(F.rms_norm(x, self.norm.shape, self.norm, 1e-5), self.emb)
+
+    def forward(self, tokens, targets):
+        logits = self.logits(tokens).view(-1, VOCABULARY)
+        return F.cross_entropy(logits.float(), targets.reshape(-1))
 
 
 def orthogonalized(gradients):

@@ -1,6 +1,7 @@
 //! Makes metadata values from Rust's, for writing.
 
-use super::value::{Array, Text, Value, ValueType};
+use super::array::Array;
+use super::value::{Text, Value, ValueType};
 
 /// Implements the conversions of a number type and of lists of it.
 macro_rules! numbers {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::array::{Array, Strings};
 use super::cursor::{Cursor, Subject};
-use super::value::{Array, Strings, Value};
+use super::value::Value;
 use crate::file::Bytes;
 use crate::{Error, Result};
 

@@ -7,6 +7,7 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 1, 2 and 3 in
 //! either byte order.
 
+mod array;
 mod convert;
 mod cursor;
 mod foreign;
@@ -17,13 +18,15 @@ mod tensor_type;
 mod value;
 mod write;
 
+pub use array::{Array, ByteStrings, Strings, Values};
 pub use metadata::Metadata;
 pub use part::TensorInfo;
 pub use tensor_type::TensorType;
-pub use value::{Array, ByteStrings, Strings, Text, Value, ValueType, Values};
+pub use value::{Text, Value, ValueType};
 pub use write::{DataWriter, Writer};
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,14 +36,26 @@ use cursor::Order;
 use part::Part;
 
 /// An open GGUF file, or all parts of a split one. Cloning is cheap and shares everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gguf(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     parts: Vec<Part>,                    // at least one; their tensors are below
     tensors: Vec<TensorInfo>,            // of all parts, in order
     positions: HashMap<Box<str>, usize>, // in `tensors`
+}
+
+/// What there is, not the bytes.
+impl fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gguf")
+            .field("version", &self.version())
+            .field("parts", &self.parts())
+            .field("keys", &self.metadata().len())
+            .field("tensors", &self.tensors().len())
+            .field("bytes", &self.file_len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Gguf {

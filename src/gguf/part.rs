@@ -28,7 +28,6 @@ pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";
 pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// A file, or one part of a split one.
-#[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) bytes: Bytes,
     pub(crate) version: u32,

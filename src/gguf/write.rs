@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io::Write;
 
+use super::array::Array;
 use super::cursor::Encoding;
 use super::metadata::{LONGEST_KEY, Metadata};
 use super::part::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, LONGEST_NAME, MOST_DIMENSIONS};
 use super::tensor_type::TensorType;
-use super::value::{Array, Value};
+use super::value::Value;
 use crate::{Error, Result};
 
 /// Builds a GGUF file: first metadata and the list of tensors, then, through [`DataWriter`], the

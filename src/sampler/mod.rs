@@ -30,6 +30,8 @@ mod penalties;
 mod truncation;
 mod typical;
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 use candidates::Candidates;
 use generator::Generator;
@@ -46,7 +48,7 @@ use penalties::Penalties;
 /// sampler.accept(token);
 /// # Ok::<(), yareta::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sampler {
     seed: u64,
     generator: Generator,
@@ -57,6 +59,20 @@ pub struct Sampler {
     min_p: f32,
     temperature: f32,
     candidates: Candidates,
+}
+
+/// The options, not what was accepted and the candidates of the last draw.
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sampler")
+            .field("seed", &self.seed)
+            .field("top_k", &self.top_k)
+            .field("typical", &self.typical)
+            .field("top_p", &self.top_p)
+            .field("min_p", &self.min_p)
+            .field("temperature", &self.temperature)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sampler {

@@ -5,10 +5,12 @@
 
 mod saved;
 
+use std::fmt;
+
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::forward::{LOGIT_COLUMNS, Pass, Scratch};
-use crate::{CancelToken, Error, Model, Result, Token};
+use crate::{CancelToken, Error, Model, Result, Threads, Token};
 use yareta_kernels::KvType;
 
 /// The context of a session unless stated, where the model was trained on more.
@@ -23,6 +25,7 @@ pub struct SessionOptions {
     context: Option<usize>,
     batch: Option<usize>,
     kv: KvType,
+    threads: Option<Threads>,
 }
 
 impl SessionOptions {
@@ -50,6 +53,18 @@ impl SessionOptions {
     pub fn kv(mut self, kind: KvType) -> SessionOptions {
         self.kv = kind;
         self
+    }
+
+    /// The threads to compute with, so that sessions need not share those of their model. It does
+    /// not change results. Default: [`Model::threads`].
+    pub fn threads(mut self, threads: Threads) -> SessionOptions {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The threads of a session on `model`.
+    pub(crate) fn threads_on<'a>(&'a self, model: &'a Model) -> &'a Threads {
+        self.threads.as_ref().unwrap_or(model.threads())
     }
 
     pub(crate) fn kv_type(&self) -> KvType {
@@ -81,6 +96,14 @@ pub struct FeedOptions<'a> {
     cancel: Option<&'a CancelToken>,
 }
 
+impl fmt::Debug for FeedOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedOptions")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> FeedOptions<'a> {
     /// Nothing.
     pub fn new() -> FeedOptions<'a> {
@@ -106,7 +129,6 @@ type Each<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 /// A sequence of tokens on a model, with their keys and values. Owned and `Send`: it can be moved
 /// to any thread, and keeps its model alive.
-#[derive(Debug)]
 pub struct Session {
     model: Model,
     cache: Cache,
@@ -118,6 +140,17 @@ pub struct Session {
     has_logits: bool,
 }
 
+/// Where it stands, not the millions of numbers that it holds.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model)
+            .field("options", &self.options)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Session {
     pub(crate) fn new(model: &Model, options: &SessionOptions) -> Result<Session> {
         let config = model.config();
@@ -125,7 +158,7 @@ impl Session {
         // Counts everything before anything is taken.
         model.plan(options)?;
         let shape = Cache::shape(config, options.kv, context);
-        let threads = model.threads().count();
+        let threads = options.threads_on(model).count();
         let cache = Cache::new(config, shape)?;
         let scratch = Scratch::new(model.parts().cpu, config, threads, (batch, &shape))?;
         let mut tokens = Vec::new();
@@ -331,7 +364,7 @@ impl Session {
         let vocabulary = self.model.vocabulary();
         let parts = self.model.parts();
         let (cache, scratch) = (self.cache.layers_mut(), &mut self.scratch);
-        self.model.threads().enter(|team| {
+        self.options.threads_on(&self.model).enter(|team| {
             let mut pass = Pass::new(parts, team, cache, scratch, position);
             pass.run(batch, &cancelled)?;
             if let Some(each) = each {

@@ -30,7 +30,17 @@ pub const HELP: &str = "\
 /load FILE       go on from a file
 /figures on|off  print speed after each answer, or do not
 /quit            leave, as Ctrl-D does
-Ctrl-C stops an answer.";
+Ctrl-C stops an answer. A line that ends in \\ goes on in the next. Tab completes commands and files.";
+
+/// Their names.
+pub const NAMES: [&str; 7] = [
+    "/help", "/reset", "/system", "/save", "/load", "/figures", "/quit",
+];
+
+/// Whether a file is what comes after the command of this name.
+pub fn takes_file(name: &str) -> bool {
+    matches!(name, "/save" | "/load")
+}
 
 impl Command {
     /// The command of a line; `None` if it is for the model.
@@ -99,8 +109,10 @@ mod tests {
 
     #[test]
     fn help_lists_every_command() {
-        for name in ["help", "reset", "system", "save", "load", "figures", "quit"] {
-            assert!(HELP.contains(&format!("/{name}")), "{name}");
+        for name in NAMES {
+            assert!(HELP.contains(name), "{name}");
+            let line = format!("{name} {}", if takes_file(name) { "a" } else { "" });
+            assert!(Command::parse(&line).unwrap().is_some(), "{name}");
         }
     }
 }

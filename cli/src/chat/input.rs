@@ -1,12 +1,19 @@
-//! Lines from a person, with editing and a history that outlives the program, or from a pipe.
+//! Lines from a person, with editing, completion and a history that outlives the program, or from a
+//! pipe.
 
 use std::fs;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
-use rustyline::DefaultEditor;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
+use super::command::{NAMES, takes_file};
 use crate::failure::{Failure, Outcome};
 
 /// The longest line in bytes: more than any context holds.
@@ -26,7 +33,7 @@ pub enum Line {
 pub enum Input {
     /// A person at a terminal.
     Editor {
-        editor: Box<DefaultEditor>,
+        editor: Box<Editor<Assistant, FileHistory>>,
         /// The file of the history; `None` where there can be none.
         history: Option<PathBuf>,
     },
@@ -40,9 +47,14 @@ impl Input {
         if !terminal {
             return Input::Plain;
         }
-        let Ok(mut editor) = DefaultEditor::new() else {
+        // As shells have it: what is common to all candidates, then a list of them.
+        let list = Config::builder().completion_type(CompletionType::List);
+        let Ok(mut editor) = Editor::with_config(list.build()) else {
             return Input::Plain;
         };
+        editor.set_helper(Some(Assistant {
+            files: FilenameCompleter::new(),
+        }));
         let history = history_file();
         if let Some(path) = &history {
             let _ = editor.load_history(path); // there is none at first
@@ -60,7 +72,7 @@ impl Input {
                     if let (true, Some(path)) = (added, history) {
                         let _ = editor.append_history(path); // as above
                     }
-                    Ok(Line::Text(line))
+                    Ok(Line::Text(joined(&line)))
                 }
                 Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
                 Err(ReadlineError::Eof) => Ok(Line::End),
@@ -78,6 +90,62 @@ impl Input {
     }
 }
 
+/// Completes commands and their files, and lets a line go on in the next after a backslash.
+pub struct Assistant {
+    files: FilenameCompleter,
+}
+
+impl Helper for Assistant {}
+impl Hinter for Assistant {
+    type Hint = String;
+}
+impl Highlighter for Assistant {}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let before = line.get(..position).unwrap_or(line);
+        match before.split_once(' ') {
+            Some((name, _)) if takes_file(name) => self.files.complete_path(line, position),
+            Some(_) => Ok((position, Vec::new())),
+            None => Ok((0, commands(before))),
+        }
+    }
+}
+
+/// The commands that begin so.
+fn commands(beginning: &str) -> Vec<Pair> {
+    let names = NAMES.iter().filter(|name| name.starts_with(beginning));
+    let pairs = names.map(|name| Pair {
+        display: (*name).into(),
+        replacement: format!("{name} "),
+    });
+    match beginning.starts_with('/') {
+        true => pairs.collect(),
+        false => Vec::new(),
+    }
+}
+
+impl Validator for Assistant {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(match context.input().ends_with('\\') {
+            true => ValidationResult::Incomplete,
+            false => ValidationResult::Valid(None),
+        })
+    }
+}
+
+/// Lines that were divided by a backslash and a line break, without the backslash.
+fn joined(line: &str) -> String {
+    line.replace("\\\n", "\n")
+}
+
 fn unreadable(error: impl std::fmt::Display) -> Failure {
     Failure::Error(format!("cannot read the input: {error}"))
 }
@@ -92,4 +160,29 @@ fn history_file() -> Option<PathBuf> {
     let directory = state.join("yareta");
     fs::create_dir_all(&directory).ok()?;
     Some(directory.join("history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_completed() {
+        let found = |beginning: &str| -> Vec<String> {
+            commands(beginning)
+                .into_iter()
+                .map(|pair| pair.replacement)
+                .collect()
+        };
+        assert_eq!(found("/s"), ["/system ", "/save "]);
+        assert_eq!(found("/").len(), NAMES.len());
+        assert_eq!(found(""), Vec::<String>::new());
+        assert_eq!(found("s"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_backslash_joins_lines() {
+        assert_eq!(joined("a\\\nb"), "a\nb");
+        assert_eq!(joined("a\\b"), "a\\b");
+    }
 }

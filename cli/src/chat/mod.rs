@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::generate::{Stop, note};
 use crate::interrupt::Interrupt;
-use crate::options::{ComputeArgs, SamplingArgs, SessionArgs};
+use crate::options::{ComputeArgs, SamplingArgs, SessionArgs, parse_limit};
 use crate::source::Source;
 use crate::text::Plain;
 use command::{Command, HELP};
@@ -35,8 +35,15 @@ pub struct ChatArgs {
     /// Use the chat template in a file instead of the model's
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
-    /// The most tokens of an answer [default: what fits the context; 256 for stories]
-    #[arg(short = 'n', long, value_name = "TOKENS")]
+    /// The most tokens of an answer; -1 for as many as fit the context [default: -1; 256 for
+    /// stories]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "TOKENS",
+        allow_negative_numbers = true,
+        value_parser = parse_limit
+    )]
     max_tokens: Option<usize>,
     #[command(flatten)]
     session: SessionArgs,
@@ -142,7 +149,7 @@ impl ChatArgs {
             }
             None => ChatTemplate::from_gguf(model.gguf())?,
         };
-        let session = model.session_with(&self.session.options())?;
+        let session = self.session.session(&model)?;
         let Some(template) = template else {
             if self.system.is_some() {
                 let reason = "the model has no chat template, so it takes no --system";
@@ -155,9 +162,7 @@ impl ChatArgs {
         if let Some(text) = &self.system {
             chat.system(text.as_str());
         }
-        if let Some(tokens) = self.max_tokens {
-            chat.max_tokens(tokens);
-        }
-        Ok(Box::new(Conversation::new(chat)))
+        let limit = self.max_tokens.unwrap_or(usize::MAX);
+        Ok(Box::new(Conversation::new(chat, limit)))
     }
 }

@@ -42,12 +42,14 @@ pub trait Talk {
 /// A conversation by the model's chat template.
 pub struct Conversation {
     chat: Chat,
+    limit: usize,
 }
 
 impl Conversation {
-    /// Talks in `chat`.
-    pub fn new(chat: Chat) -> Conversation {
-        Conversation { chat }
+    /// Talks in `chat`, in answers of at most `limit` tokens.
+    pub fn new(mut chat: Chat, limit: usize) -> Conversation {
+        chat.max_tokens(limit);
+        Conversation { chat, limit }
     }
 
     /// Answers; the failure where the context ends says how much was said.
@@ -91,6 +93,9 @@ impl Conversation {
             }
         }
         figures.generated = reply.generated();
+        if figures.stop == Stop::End && figures.generated >= self.limit {
+            figures.stop = Stop::Length;
+        }
         figures.generation_time = start.elapsed();
         Ok(figures)
     }
@@ -108,7 +113,7 @@ impl Talk for Conversation {
         stream.end_line()?;
         let figures = answered.map_err(|failure| match failure {
             Failure::Error(reason) if reason.contains("do not fit a context") => {
-                Failure::Error(format!("{reason}: /reset begins a new conversation"))
+                Failure::Error(format!("{reason}, /reset begins a new conversation"))
             }
             other => other,
         })?;
@@ -262,7 +267,8 @@ fn finish(figures: &Figures, show: bool) {
     match figures.stop {
         Stop::Interrupted => note("[stopped]"),
         Stop::Context => note("[the context is full: -c gives more]"),
-        Stop::Length | Stop::End => {}
+        Stop::Length => note("[stopped at the limit of tokens: -n gives more]"),
+        Stop::End => {}
     }
     if show {
         note(&format!("[{}]", figures.sentence()));

@@ -59,6 +59,15 @@ fn every_command_works_without_a_file() {
     assert_eq!(json["sides"][0]["architecture"], "llama");
 }
 
+/// A line after a line break begins as in the training text: not with a space.
+#[test]
+fn line_breaks_are_tokens_without_company() {
+    let json = yareta(&["tokenize", "The end.\nOnce", "--json", "--no-special"]).json();
+    let tokens = json["tokens"].as_array().unwrap();
+    let text: String = tokens.iter().filter_map(|t| t["piece"].as_str()).collect();
+    assert_eq!(text, " The end.\nOnce");
+}
+
 /// A story that the model has not seen: its perplexity is far below that of the same words in
 /// reverse.
 #[test]
@@ -81,5 +90,5 @@ fn predicts_stories() {
     // Measured: 11 and 8743.
     assert!(forward * 20.0 < backward, "{forward} {backward}");
     let file = Temporary::file("short.txt", b"Too short.");
-    yareta(&["perplexity", file.as_str()]).fails(2, "do not fill a window of 512");
+    yareta(&["perplexity", file.as_str()]).fails(2, "does not fill a window of 512");
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::common::{Ran, command, data, yareta, yareta_reading};
+use crate::common::{Ran, Temporary, command, data, yareta, yareta_reading};
 
 /// What the model of 260 thousand weights is known to write.
 const BEGINNING: &str = "Once upon a time, there was a little girl named Lily. She loved to play \
@@ -78,6 +78,11 @@ fn a_full_context_ends_the_text() {
     };
     let ran = run(&model, &["-c", "10", "--temp", "0", "Once upon a time"]).ok();
     assert!(ran.err.contains("context is full"), "{ran:?}");
+    let args = ["-c", "10", "--temp", "0", "Once upon a time", "-n", "-1"];
+    assert_eq!(run(&model, &args).ok().out, ran.out);
+    let long = run(&model, &["-c", "600", "-n", "1", "a"]).ok();
+    let warning = "a context of 600 tokens, but the model was trained on 512";
+    assert!(long.err.contains(warning), "{long:?}");
     run(&model, &["-c", "3", "Once upon a time"]).fails(1, "5 tokens do not fit a context of 3");
 }
 
@@ -86,17 +91,22 @@ fn options_that_cannot_be_exit_with_2() {
     let Some(model) = data("models/stories260K-v3.gguf") else {
         return;
     };
-    run(&model, &["a", "--temp", "-1"]).fails(2, "`temperature`");
-    run(&model, &["a", "--top-p", "2"]).fails(2, "`top_p`");
-    run(&model, &["a", "--threads", "0"]).fails(2, "`threads`");
-    run(&model, &["a", "--batch", "0"]).fails(2, "`batch`");
+    run(&model, &["a", "--temp", "-1"]).fails(2, "--temp: ");
+    run(&model, &["a", "--top-p", "2"]).fails(2, "--top-p: ");
+    run(&model, &["a", "--threads", "0"]).fails(2, "--threads: ");
+    run(&model, &["a", "--typical", "-1"]).fails(2, "--typical: ");
+    run(&model, &["a", "--presence-penalty", "inf"]).fails(2, "--presence-penalty: ");
+    run(&model, &["a", "--batch", "0"]).fails(2, "--batch: ");
     for args in [
         &["a", "--isa", "mmx"][..],
         &["a", "--kv", "q2"],
         &["a", "-n", "many"],
+        &["a", "-n", "-2"],
     ] {
         assert_eq!(run(&model, args).code, Some(2), "{args:?}");
     }
+    let random = Temporary::file("random.txt", b"\xff\xfe");
+    run(&model, &["-f", random.as_str()]).fails(1, "not a text in UTF-8");
     run(&model, &["-f", "/no/such/prompt.txt"]).fails(1, "/no/such/prompt.txt");
 }
 
@@ -120,7 +130,7 @@ fn every_instruction_set_of_this_machine_can_be_pinned() {
         );
         match isa.is_available() {
             true => assert!(BEGINNING.starts_with(ran.ok().out.trim_end()), "{isa}"),
-            false => ran.fails(2, "`isa`"),
+            false => ran.fails(2, "--isa: "),
         }
     }
 }
@@ -140,7 +150,10 @@ fn a_reader_that_stops_reading_ends_the_run() {
     drop(stdout);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    // Nothing but the warning that the context is long: no complaint, no figures.
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("yareta: a context of 100000"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
 }
 
 /// Ctrl-C is a signal on Unix.
