@@ -68,9 +68,9 @@ fn allocations(work: impl FnOnce()) -> usize {
 }
 
 /// Models that take every way through a forward pass, with weights of every way through a product.
-fn models() -> Vec<(&'static str, TinyLlama)> {
+fn models() -> Vec<(&'static str, Vec<u8>)> {
     let wide = TinyLlama::wide;
-    vec![
+    let models = [
         ("F32", wide(TensorType::F32)),
         ("Q4_0", wide(TensorType::Q4_0)),
         ("Q8_0", wide(TensorType::Q8_0)),
@@ -93,15 +93,21 @@ fn models() -> Vec<(&'static str, TinyLlama)> {
                 ..wide(TensorType::Q4_0)
             },
         ),
-    ]
+    ];
+    models.map(|(name, tiny)| (name, tiny.bytes())).into()
 }
 
-fn session(tiny: &TinyLlama, threads: usize) -> Session {
-    let gguf = Gguf::from_bytes(tiny.bytes()).unwrap();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .start_handler(|_| COUNTED.set(true));
-    let threads = Threads::from_pool(Arc::new(pool.build().unwrap()));
+fn session(file: &[u8], threads: usize) -> Session {
+    let gguf = Gguf::from_bytes(file.to_vec()).unwrap();
+    let threads = match threads {
+        1 => Threads::new(1).unwrap(),
+        count => {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(count)
+                .start_handler(|_| COUNTED.set(true));
+            Threads::from_pool(Arc::new(pool.build().unwrap()))
+        }
+    };
     let options = ModelOptions::new().threads(threads);
     let model = Model::from_gguf_with(gguf, options).unwrap();
     let options = SessionOptions::new().context(600);
@@ -126,8 +132,9 @@ const PROMPT: [u32; 3] = [1, 290, 20];
 
 #[test]
 fn tokens_after_the_first_take_no_memory() {
-    for (name, tiny) in models() {
-        let mut session = session(&tiny, 1);
+    let models = models();
+    for (name, file) in &models {
+        let mut session = session(file, 1);
         let mut sampler = sampler();
         let mut decoder = session.model().tokenizer().decoder();
         session.feed(&PROMPT).unwrap();
@@ -149,7 +156,7 @@ fn tokens_after_the_first_take_no_memory() {
     }
 
     // The pieces of a generation that are lent.
-    let mut session = session(&models()[2].1, 1);
+    let mut session = session(&models[2].1, 1);
     let mut sampler = sampler();
     let mut generation = session.generate(&PROMPT, &mut sampler).max_tokens(300);
     let mut length = generation.next_piece().unwrap().unwrap().len();
@@ -164,8 +171,8 @@ fn tokens_after_the_first_take_no_memory() {
 
     // With helpers. One that has gone home, because the system let nobody run for a millisecond,
     // is called again, which takes a few bytes: so not every stretch of tokens, but most.
-    for (name, tiny) in models() {
-        let mut session = self::session(&tiny, 2);
+    for (name, file) in &models {
+        let mut session = self::session(file, 2);
         session.feed(&PROMPT).unwrap();
         let stretch =
             || allocations(|| (0..8).for_each(|token| drop(session.feed(&[token]).map(|_| ()))));
