@@ -106,6 +106,9 @@ impl Generation<'_> {
             self.end = Some(End::MaxTokens);
             return Ok(None);
         }
+        if self.generated.is_empty() {
+            self.reserve();
+        }
         let sampled = self.sample();
         if sampled.is_err() {
             self.end = Some(End::Error);
@@ -140,21 +143,31 @@ impl Generation<'_> {
         Ok(token)
     }
 
-    /// The next piece of text that is not empty.
-    fn next_piece(&mut self) -> Result<Option<String>> {
+    /// The next piece of text that is not empty, as the iterator gives it, but lent: after the
+    /// first token, nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Session::generate`] says. Generation has ended then.
+    pub fn next_piece(&mut self) -> Result<Option<&str>> {
         loop {
             let Some(token) = self.next_token()? else {
                 let rest = self.decoder.finish();
-                return Ok((!rest.is_empty()).then(|| rest.to_owned()));
+                return Ok((!rest.is_empty()).then_some(rest));
             };
-            if self.end == Some(End::Token) {
-                continue;
-            }
-            let piece = self.decoder.push(token)?;
-            if !piece.is_empty() {
-                return Ok(Some(piece.to_owned()));
+            if self.end != Some(End::Token) && !self.decoder.push(token)?.is_empty() {
+                return Ok(Some(self.decoder.ready()));
             }
         }
+    }
+
+    /// Takes the room that the tokens to come need, so that none of them has to. Where there is
+    /// none, a token takes it when it comes.
+    fn reserve(&mut self) {
+        let left = self.session.context() - self.session.position();
+        // One more than fits, as the last is not fed.
+        let most = self.most.min(left + 1);
+        let _ = self.generated.try_reserve_exact(most);
+        let _ = self.next.try_reserve(1);
     }
 }
 
@@ -162,6 +175,7 @@ impl Iterator for Generation<'_> {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        self.next_piece().transpose()
+        let piece = self.next_piece().transpose()?;
+        Some(piece.map(str::to_owned))
     }
 }

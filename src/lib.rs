@@ -42,6 +42,7 @@ mod session;
 pub mod template;
 mod threads;
 pub mod tokenizer;
+mod vector;
 mod weights;
 
 pub use arch::names as architectures;

@@ -18,6 +18,7 @@ use yareta_kernels::{Format, Matrix, Precision};
 use crate::arch::{NormKind, Residual};
 use crate::config::{Config, Experts};
 use crate::gguf::{Gguf, TensorInfo};
+use crate::vector::Vector;
 use crate::{Error, Result};
 
 /// All weights of a model.
@@ -28,7 +29,7 @@ pub(crate) struct Weights {
     pub(crate) output_norm: Norm,
     pub(crate) output: Linear, // (vocabulary, width)
     /// What the angle of each pair is divided by, (rope dimensions / 2).
-    pub(crate) rope_factors: Option<Vec<f32>>,
+    pub(crate) rope_factors: Option<Vector>,
 }
 
 /// The weights of one layer.
@@ -73,14 +74,14 @@ pub(crate) struct Mlp {
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) matrix: MatrixAt,
-    pub(crate) bias: Option<Vec<f32>>, // (rows)
+    pub(crate) bias: Option<Vector>, // (rows)
 }
 
 /// Weight and perhaps bias of a norm.
 #[derive(Debug)]
 pub(crate) struct Norm {
-    pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) weight: Vector,
+    pub(crate) bias: Option<Vector>,
 }
 
 /// Where the rows of a matrix lie in the file.
@@ -121,7 +122,7 @@ impl Linear {
     fn row_range(&self, rows: Range<usize>) -> Linear {
         Linear {
             matrix: self.matrix.row_range(rows.clone()),
-            bias: self.bias.as_ref().map(|bias| bias[rows].to_vec()),
+            bias: self.bias.as_ref().map(|bias| bias.slice(rows)),
         }
     }
 }
@@ -379,21 +380,18 @@ impl<'a> Binder<'a> {
     }
 
     /// The numbers of a tensor that is decoded: a norm, a bias, frequency factors.
-    fn vector(&mut self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+    fn vector(&mut self, name: &str, len: usize) -> Result<Option<Vector>> {
         let Some(tensor) = self.find(name, &[len])? else {
             return Ok(None);
         };
         let format = supported(self.gguf, tensor)?;
-        let bytes = self.gguf.bytes(tensor);
-        if format.row_bytes(len) != Some(bytes.len()) {
-            return Err(Error::TensorType {
+        match Vector::new(self.gguf, tensor, format, len) {
+            Some(vector) => Ok(Some(vector)),
+            None => Err(Error::TensorType {
                 tensor: name.into(),
                 found: format.to_string(),
-            });
+            }),
         }
-        let mut numbers = vec![0.0; len];
-        format.decode(bytes, &mut numbers);
-        Ok(Some(numbers))
     }
 
     /// The tensor called `name`, if it is there: then it must have `shape`.

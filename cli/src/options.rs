@@ -89,7 +89,8 @@ pub fn parse_limit(text: &str) -> Result<usize, String> {
     }
 }
 
-fn parse_kv(name: &str) -> Result<KvType, String> {
+/// The type that keys and values are stored as.
+pub fn parse_kv(name: &str) -> Result<KvType, String> {
     match name {
         "f16" => Ok(KvType::F16),
         _ => Err("the one type is f16".into()),

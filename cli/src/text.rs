@@ -33,11 +33,6 @@ pub fn count(count: u64) -> String {
     scaled(count as f64, "")
 }
 
-/// A rate such as `38.2 GB/s`.
-pub fn rate(per_second: f64, unit: &str) -> String {
-    scaled(per_second, &format!("{unit}/s"))
-}
-
 fn scaled(value: f64, unit: &str) -> String {
     const PREFIXES: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     let mut value = value;
@@ -147,7 +142,6 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "18447 PB");
         assert_eq!(count(512), "512");
         assert_eq!(count(6_738_415_616), "6.74 G");
-        assert_eq!(rate(38.24e9, "B"), "38.2 GB/s");
         assert_eq!(number(0.123), "0.12");
         assert_eq!(number(1234.5), "1234");
     }

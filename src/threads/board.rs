@@ -21,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::place::{self, Place};
+
 /// Passes that can have helpers at the same time. A pass beyond them runs on its leader alone.
 const SLOTS: usize = 8;
 
@@ -29,6 +31,8 @@ const SLOTS: usize = 8;
 const SPINS: u32 = 300;
 /// A helper yields for this long, then sleeps between looks: its leader is held up.
 const YIELDS: Duration = Duration::from_micros(300);
+/// A yield that takes longer gave the processor to somebody else, who may be the leader.
+const LONG_YIELD: Duration = Duration::from_micros(200);
 /// One such sleep.
 const NAP: Duration = Duration::from_micros(50);
 /// A helper stays for this long after the last pass, so that the next finds it awake.
@@ -50,16 +54,20 @@ pub(super) struct Board {
     /// Spins before a yield; 0 where threads outnumber cores and spinning keeps the leader waiting.
     spins: u32,
     slots: [Slot; SLOTS],
+    /// Where each helper is.
+    places: Vec<Place>,
 }
 
 impl Board {
-    /// A board whose helpers yield at once if they are `crowded`: more than there are cores.
-    pub(super) fn new(crowded: bool) -> Board {
+    /// A board for so many helpers, who yield at once if they are `crowded`: more than there are
+    /// cores.
+    pub(super) fn new(helpers: usize, crowded: bool) -> Board {
         Board {
             used: AtomicU32::new(0),
             alive: AtomicUsize::new(0),
             spins: if crowded { 0 } else { SPINS },
             slots: Default::default(),
+            places: (0..helpers).map(|_| Place::nowhere()).collect(),
         }
     }
 
@@ -76,9 +84,10 @@ impl Board {
         wanted.saturating_sub(self.alive.load(Ordering::SeqCst))
     }
 
-    /// The life of a helper: joins operations until no pass has come for [`LINGER`].
-    pub(super) fn help(&self) {
+    /// The life of the helper `number`: joins operations until no pass has come for [`LINGER`].
+    pub(super) fn help(&self, number: usize) {
         let mut seen = [0; SLOTS];
+        self.settle(number);
         let mut idle = Idle::new(self.spins);
         loop {
             let used = self.used.load(Ordering::Acquire);
@@ -92,12 +101,34 @@ impl Board {
                 idle = Idle::new(self.spins);
             } else if used == 0 && idle.for_longer_than(LINGER) {
                 if self.go_home() {
+                    if let Some(place) = self.places.get(number) {
+                        place.clear();
+                    }
                     return;
                 }
                 idle = Idle::new(self.spins);
-            } else {
-                idle.wait();
+            } else if idle.wait() > LONG_YIELD {
+                self.settle(number);
             }
+        }
+    }
+
+    /// Moves the helper `number` away from leaders and other helpers, if it is where one of them
+    /// is: there it could only take their time.
+    fn settle(&self, number: usize) {
+        // Where threads outnumber cores, some must share one.
+        if self.spins == 0 {
+            return;
+        }
+        let used = self.used.load(Ordering::Relaxed);
+        let slots = self.slots.iter().enumerate();
+        let leaders = slots.filter(|(index, _)| used & (1 << index) != 0);
+        let leaders = leaders.map(|(_, slot)| &slot.leader);
+        let helpers = self.places.iter().enumerate();
+        let helpers = helpers.filter(|(index, _)| *index != number);
+        place::keep_clear_of(leaders.chain(helpers.map(|(_, place)| place)));
+        if let Some(place) = self.places.get(number) {
+            place.update();
         }
     }
 
@@ -127,16 +158,19 @@ impl Idle {
         Idle { spins, since: None }
     }
 
-    /// Waits a little: spins at first, yields later, sleeps at last.
-    fn wait(&mut self) {
+    /// Waits a little: spins at first, yields later, sleeps at last. Says for how long it yielded.
+    fn wait(&mut self) -> Duration {
         if self.spins > 0 {
             self.spins -= 1;
             std::hint::spin_loop();
         } else if self.for_longer_than(YIELDS) {
             thread::sleep(NAP);
         } else {
+            let before = Instant::now();
             thread::yield_now();
+            return before.elapsed();
         }
+        Duration::ZERO
     }
 
     fn for_longer_than(&mut self, limit: Duration) -> bool {
@@ -149,6 +183,8 @@ impl Idle {
 #[repr(align(128))]
 struct Slot {
     state: AtomicU64,
+    /// Where the leader was when the pass began.
+    leader: Place,
     job: UnsafeCell<Option<Job>>,
     /// Whether `panic` has something in it.
     panicked: AtomicBool,
@@ -159,6 +195,7 @@ impl Default for Slot {
     fn default() -> Slot {
         Slot {
             state: AtomicU64::new(0),
+            leader: Place::nowhere(),
             job: UnsafeCell::new(None),
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -245,6 +282,7 @@ impl<'a> Pass<'a> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
+                    board.slots[index].leader.update();
                     return Some(Pass {
                         board,
                         index,

@@ -13,6 +13,7 @@
 //! contract of the jobs, not of this module.
 
 mod board;
+mod place;
 mod topology;
 
 use std::fmt;
@@ -93,8 +94,11 @@ impl Threads {
 
     fn shared(count: usize, pool: Option<Arc<ThreadPool>>) -> Threads {
         let helpers = pool.map(|pool| Helpers {
+            board: Arc::new(Board::new(
+                pool.current_num_threads(),
+                count > topology::usable_cores(),
+            )),
             pool,
-            board: Arc::new(Board::new(count > topology::usable_cores())),
         });
         Threads {
             inner: Arc::new(Inner { count, helpers }),
@@ -110,7 +114,7 @@ impl Threads {
         if opened.is_some() {
             for _ in 0..board.missing(self.inner.count - 1) {
                 let board = Arc::clone(board);
-                pool.spawn(move || board.help());
+                pool.spawn(move || board.help(rayon::current_thread_index().unwrap_or(0)));
             }
         }
         pass(&Team { pass: opened })

@@ -18,12 +18,16 @@ pub struct StreamDecoder {
     ready: String,
 }
 
+/// Bytes of text that few tokens are longer than.
+const LONG_TOKEN: usize = 256;
+
 impl StreamDecoder {
     pub(super) fn new(tokenizer: Tokenizer) -> StreamDecoder {
         StreamDecoder {
             tokenizer,
-            pending: Vec::new(),
-            ready: String::new(),
+            // Room for any token of the usual vocabularies, so that later ones need no more.
+            pending: Vec::with_capacity(LONG_TOKEN),
+            ready: String::with_capacity(LONG_TOKEN),
         }
     }
 
@@ -56,10 +60,21 @@ impl StreamDecoder {
         Ok(&self.ready)
     }
 
+    /// What the last push or finish returned.
+    pub(crate) fn ready(&self) -> &str {
+        &self.ready
+    }
+
     /// What is left when no more tokens come: U+FFFD if the last character is incomplete. The
     /// decoder is as new afterwards.
     pub fn finish(&mut self) -> &str {
-        self.ready = String::from_utf8_lossy(&self.pending).into_owned();
+        self.ready.clear();
+        for chunk in self.pending.utf8_chunks() {
+            self.ready.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.ready.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
         self.pending.clear();
         &self.ready
     }

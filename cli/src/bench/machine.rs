@@ -1,99 +1,100 @@
-//! What this machine can do at most, measured between the runs of a bench.
+//! What this machine can do at most, measured just before and just after each run of a bench, so
+//! that what other users of the machine take away is taken from both.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use yareta::{Cpu, limits};
 
+use super::statistics::Samples;
 use crate::failure::{Failure, Outcome};
 
-/// Bytes that a thread reads to measure memory: with two threads, more than the caches of most
-/// machines hold.
-const BYTES: usize = 128 << 20;
+/// The most bytes that a thread reads over and over: with two threads, more than the caches of
+/// most machines hold.
+const MOST_BYTES: usize = 128 << 20;
 
-/// What each measurement should take: long enough for what a shared machine takes away for
+/// The fewest: reading the clock after each pass must take no time to speak of.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// What a measurement of the rate of reading should take: long enough for what is taken away for
 /// moments to hit it as it hits the runs.
-const TIME: Duration = Duration::from_millis(200);
+const READING_TIME: Duration = Duration::from_millis(150);
 
-/// The highest rates that were seen, of all threads together.
+/// The same for rates of products, which hardly move.
+const PRODUCTS_TIME: Duration = Duration::from_millis(50);
+
+/// Memory to read.
 pub struct Machine {
-    cpu: Cpu,
-    threads: usize,
-    buffers: Vec<Vec<u8>>,
-    /// Bytes read from memory per second.
-    pub memory: f64,
-    /// Products of 8-bit integers added per second.
-    pub int8: f64,
-    /// Products of floats added per second.
-    pub float: f64,
+    buffer: Vec<u8>,
+}
+
+/// With what a limit is to be measured: as the runs beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    pub cpu: Cpu,
+    pub threads: usize,
+    /// Bytes that all threads together read over and over. What fits a cache is read as fast as
+    /// that cache gives it, and that is then the limit.
+    pub bytes: f64,
+}
+
+impl Means {
+    /// Bytes that each thread reads.
+    fn bytes_each(&self) -> usize {
+        let each = (self.bytes / self.threads as f64) as usize;
+        each.clamp(LEAST_BYTES, MOST_BYTES)
+    }
 }
 
 impl Machine {
-    /// Nothing measured yet.
-    pub fn new(cpu: Cpu, threads: usize) -> Outcome<Machine> {
-        let mut buffers = Vec::new();
-        for _ in 0..threads {
-            let mut buffer = Vec::new();
-            buffer
-                .try_reserve_exact(BYTES)
-                .map_err(|_| Failure::Error(format!("cannot reserve {BYTES} bytes to read")))?;
-            buffer.resize(BYTES, 1);
-            buffers.push(buffer);
-        }
-        Ok(Machine {
-            cpu,
-            threads,
-            buffers,
-            memory: 0.0,
-            int8: 0.0,
-            float: 0.0,
-        })
+    /// Takes the memory that measurements with `means` need.
+    pub fn new(means: &[Means]) -> Outcome<Machine> {
+        let needed = means.iter().map(|means| means.threads * means.bytes_each());
+        let length = needed.max().unwrap_or(0);
+        let mut buffer = Vec::new();
+        buffer
+            .try_reserve_exact(length)
+            .map_err(|_| Failure::Error(format!("cannot reserve {length} bytes to read")))?;
+        buffer.resize(length, 1);
+        Ok(Machine { buffer })
     }
 
-    /// Measures everything once more.
-    pub fn measure(&mut self) {
-        self.memory = self.memory.max(self.reading());
-        self.int8 = self.int8.max(self.arithmetic(limits::int8_products));
-        self.float = self.float.max(self.arithmetic(limits::float_products));
-    }
-
-    /// Bytes per second of all threads, each reading its own buffer again and again.
-    fn reading(&self) -> f64 {
+    /// Bytes per second of all threads, each reading its own bytes again and again.
+    pub fn reading(&self, means: &Means) -> f64 {
+        let each = means.bytes_each();
         let start = Instant::now();
         let passes: usize = thread::scope(|scope| {
-            let read = |buffer| {
+            let read = |bytes| {
                 let mut passes = 0;
-                while start.elapsed() < TIME {
-                    black_box(limits::read(buffer));
+                while start.elapsed() < READING_TIME {
+                    black_box(limits::read(bytes));
                     passes += 1;
                 }
                 passes
             };
-            let helpers: Vec<_> = self
-                .buffers
-                .iter()
-                .map(|buffer| scope.spawn(move || read(buffer)))
+            let pieces = self.buffer.chunks_exact(each).take(means.threads);
+            let helpers: Vec<_> = pieces
+                .map(|bytes| scope.spawn(move || read(bytes)))
                 .collect();
             let joined = helpers.into_iter().map(|helper| helper.join());
             joined.map(|passes| passes.unwrap_or(0)).sum()
         });
-        (passes * BYTES) as f64 / start.elapsed().as_secs_f64()
+        (passes * each) as f64 / start.elapsed().as_secs_f64()
     }
 
-    /// Products per second of all threads.
-    fn arithmetic(&self, products: fn(Cpu, usize) -> u64) -> f64 {
+    /// Products of all threads per second, added by `products` out of registers.
+    fn arithmetic(&self, means: &Means, products: fn(Cpu, usize) -> u64) -> f64 {
         /// Takes well under a millisecond on any machine, and much longer than reading a clock.
         const FIRST: usize = 2000;
+        let cpu = means.cpu;
         let start = Instant::now();
-        black_box(products(self.cpu, FIRST));
+        black_box(products(cpu, FIRST));
         let first = start.elapsed().as_secs_f64().max(1e-6);
-        let rounds = (TIME.as_secs_f64() / first * FIRST as f64) as usize;
-        let cpu = self.cpu;
+        let rounds = (PRODUCTS_TIME.as_secs_f64() / first * FIRST as f64) as usize;
         let start = Instant::now();
         let total: u64 = thread::scope(|scope| {
-            let helpers: Vec<_> = (0..self.threads)
+            let helpers: Vec<_> = (0..means.threads)
                 .map(|_| scope.spawn(move || products(cpu, rounds)))
                 .collect();
             let joined = helpers.into_iter().map(|helper| helper.join());
@@ -102,12 +103,22 @@ impl Machine {
         total as f64 / start.elapsed().as_secs_f64()
     }
 
-    /// For scripts.
-    pub fn json(&self) -> serde_json::Value {
-        json!({
-            "memory_bytes_per_second": self.memory,
-            "int8_products_per_second": self.int8,
-            "float_products_per_second": self.float,
-        })
+    /// Products of 8-bit integers and of floats added per second.
+    pub fn products(&self, means: &Means) -> (f64, f64) {
+        (
+            self.arithmetic(means, limits::int8_products),
+            self.arithmetic(means, limits::float_products),
+        )
     }
+}
+
+/// The limits beside each run: the mean of what was measured before and after it.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Bytes read per second.
+    pub reading: Samples,
+    /// Products of 8-bit integers added per second.
+    pub int8: Samples,
+    /// Products of floats added per second.
+    pub float: Samples,
 }

@@ -1,30 +1,30 @@
 //! `yareta bench`: how fast a model runs, in tokens per second and as a share of what the machine
-//! can do at most.
+//! can do at most; and how one model or setting compares with another, in turns.
 //!
-//! Generation reads every weight once per token, so the limit is the rate at which memory is read;
+//! Generation reads every weight once per token, so the limit is the rate at which bytes are read;
 //! a prompt is multiplied with each weight once per token, so the limit is the rate of products.
-//! Both are measured here, between the runs, with the same threads.
+//! Both are measured here with the same threads, before and after each run: the machine of a share
+//! is the machine of that moment.
 
 mod machine;
 mod memory;
 mod report;
+mod side;
 mod statistics;
 mod work;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use yareta::{Cpu, Isa, MemoryPlan, Model, Session, Token};
+use yareta::{Isa, KvType};
 
 use crate::failure::{Failure, Outcome};
-use crate::options::{ComputeArgs, SessionArgs, parse_isa};
+use crate::options::{ComputeArgs, SessionArgs, parse_isa, parse_kv};
 use crate::screen;
 use crate::source::Source;
 use machine::Machine;
 use memory::Resident;
-use statistics::Samples;
-use work::Work;
+use side::{Settings, Side};
 
 /// What `bench` is told.
 #[derive(clap::Args)]
@@ -51,15 +51,8 @@ pub struct BenchArgs {
     session: SessionArgs,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Measure another model too, in turns with the first
-    #[arg(long, value_name = "FILE")]
-    compare: Option<PathBuf>,
-    /// Measure with another number of threads too, in turns
-    #[arg(long, value_name = "COUNT")]
-    vs_threads: Option<usize>,
-    /// Measure with another instruction set too, in turns
-    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
-    vs_isa: Option<Isa>,
+    #[command(flatten)]
+    against: Against,
     /// Do not measure the machine's limits, which takes memory
     #[arg(long)]
     no_limits: bool,
@@ -68,69 +61,125 @@ pub struct BenchArgs {
     json: bool,
 }
 
+/// What a second side has that the first has not. The two run in turns, and their ratio is that of
+/// runs made one after the other.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Compare, in turns, with")]
+struct Against {
+    /// Another model; the same measures how far ratios spread by themselves
+    #[arg(long = "vs", id = "vs", value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Another number of threads
+    #[arg(long = "vs-threads", id = "vs-threads", value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Another instruction set
+    #[arg(long = "vs-isa", id = "vs-isa", value_name = "NAME", value_parser = parse_isa)]
+    isa: Option<Isa>,
+    /// Another type of keys and values
+    #[arg(long = "vs-kv", id = "vs-kv", value_name = "TYPE", value_parser = parse_kv)]
+    kv: Option<KvType>,
+    /// Another number of tokens to process at once
+    #[arg(long = "vs-batch", id = "vs-batch", value_name = "TOKENS")]
+    batch: Option<usize>,
+    /// Another number of tokens that are in the context already
+    #[arg(long = "vs-depth", id = "vs-depth", value_name = "TOKENS")]
+    depth: Option<usize>,
+}
+
 impl BenchArgs {
-    /// Whether there is a second side.
-    fn compares(&self) -> bool {
-        self.compare.is_some() || self.vs_threads.is_some() || self.vs_isa.is_some()
+    /// With what the first side runs.
+    fn first(&self) -> Settings {
+        Settings {
+            source: self.source.clone(),
+            threads: self.compute.threads,
+            isa: self.compute.isa,
+            kv: self.session.kv,
+            batch: self.session.batch,
+            depth: self.depth,
+        }
     }
 
-    /// The second side's model and settings: the first's where nothing else is said.
-    fn other(&self) -> (Source, ComputeArgs) {
-        let model = self.compare.clone().or(self.source.model.clone());
-        let compute = ComputeArgs {
-            threads: self.vs_threads.or(self.compute.threads),
-            isa: self.vs_isa.or(self.compute.isa),
-        };
-        (Source { model }, compute)
+    /// With what the second side runs, if there is one.
+    fn second(&self) -> Option<Settings> {
+        let first = self.first();
+        let Against {
+            model,
+            threads,
+            isa,
+            kv,
+            batch,
+            depth,
+        } = &self.against;
+        let numbers = threads.is_some() || batch.is_some() || depth.is_some();
+        let any = numbers || model.is_some() || isa.is_some() || kv.is_some();
+        any.then(|| Settings {
+            source: Source {
+                model: model.clone().or(first.source.model),
+            },
+            threads: threads.or(first.threads),
+            isa: isa.or(first.isa),
+            kv: kv.unwrap_or(first.kv),
+            batch: batch.unwrap_or(first.batch),
+            depth: depth.unwrap_or(first.depth),
+        })
+    }
+
+    /// What is measured of each side.
+    fn figures(&self) -> Vec<Figure> {
+        let wanted = [
+            (Figure::Prompt, self.prompt),
+            (Figure::Generation, self.generate),
+        ];
+        let wanted = wanted.into_iter().filter(|(_, tokens)| *tokens > 0);
+        wanted.map(|(figure, _)| figure).collect()
+    }
+}
+
+/// Something that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    Prompt,
+    Generation,
+}
+
+impl Figure {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Figure::Prompt => "prompt",
+            Figure::Generation => "generation",
+        }
     }
 }
 
 /// Runs the measurements and prints them.
 pub fn run(args: BenchArgs) -> Outcome {
-    if args.prompt == 0 && args.generate == 0 {
+    if args.figures().is_empty() {
         let text = "neither a prompt (-p) nor generation (-n) is to be measured";
         return Err(Failure::Usage(text.into()));
     }
-    let mut first = Side::open(&args.source, &args.compute, &args)?;
-    first.warm_up(&args)?;
+    let mut sides = vec![Side::open(args.first(), &args)?];
+    sides[0].warm_up()?;
     // Before the measurements of the machine take memory of their own, and those of a comparison.
     let resident = Resident::now();
-    let mut second = None;
-    if args.compares() {
-        let (source, compute) = args.other();
-        let mut side = Side::open(&source, &compute, &args)?;
-        side.warm_up(&args)?;
-        second = Some(side);
+    if let Some(settings) = args.second() {
+        let mut side = Side::open(settings, &args)?;
+        side.warm_up()?;
+        sides.push(side);
     }
-    let mut machine = match args.no_limits {
+    let machine = match args.no_limits {
         true => None,
-        false => Some(first.machine()?),
+        false => {
+            let means: Vec<_> = sides.iter().map(Side::means).collect();
+            Some(Machine::new(&means)?)
+        }
     };
-    let bar = screen::bar(u64::from(args.repetitions), "bench");
-    for repetition in 0..args.repetitions {
-        bar.set_position(u64::from(repetition));
-        match &mut second {
-            None => first.measure(&args, &bar)?,
-            // Each goes first as often as the other: what changes slowly hits both the same.
-            Some(second) if repetition % 2 == 0 => {
-                first.measure(&args, &bar)?;
-                second.measure(&args, &bar)?;
-            }
-            Some(second) => {
-                second.measure(&args, &bar)?;
-                first.measure(&args, &bar)?;
-            }
-        }
-        if let Some(machine) = &mut machine {
-            machine.measure();
-        }
-    }
-    bar.finish_and_clear();
+    measure(&mut sides, machine.as_ref(), &args)?;
     let report = report::Report {
         args: &args,
-        sides: std::iter::once(&first).chain(&second).collect(),
+        sides: &sides,
         resident,
-        machine: machine.as_ref(),
+        has_limits: machine.is_some(),
     };
     match args.json {
         true => report.print_json(),
@@ -138,138 +187,23 @@ pub fn run(args: BenchArgs) -> Outcome {
     }
 }
 
-/// One model with its settings, and what was measured.
-struct Side {
-    name: String,
-    model: Model,
-    session: Session,
-    plan: MemoryPlan,
-    work: Work,
-    load_time: Duration,
-    warm_up_time: Duration,
-    tokens: Tokens,
-    prompt: Samples,     // tokens per second
-    generation: Samples, // tokens per second
-}
-
-impl Side {
-    fn open(source: &Source, compute: &ComputeArgs, args: &BenchArgs) -> Outcome<Side> {
-        let start = Instant::now();
-        let model = source.model(compute.options()?)?;
-        let load_time = start.elapsed();
-        let needed = args.prompt.max(args.generate + 1);
-        let context = args.session.context;
-        let options = args
-            .session
-            .options()
-            .context(context.unwrap_or(args.depth.saturating_add(needed)));
-        let plan = model.plan(&options)?;
-        let session = model.session_with(&options)?;
-        Ok(Side {
-            name: source.name(),
-            work: Work::of(&model),
-            tokens: Tokens::new(model.vocabulary()),
-            model,
-            session,
-            plan,
-            load_time,
-            warm_up_time: Duration::ZERO,
-            prompt: Samples::default(),
-            generation: Samples::default(),
-        })
-    }
-
-    /// Fills the context up to the depth, and does a little of everything, so that the weights
-    /// are in memory.
-    fn warm_up(&mut self, args: &BenchArgs) -> Outcome {
-        let start = Instant::now();
-        if args.depth > 0 {
-            let tokens = self.tokens.take(args.depth);
-            self.session.feed(&tokens)?;
-        }
-        let tokens = self.tokens.take(args.prompt.clamp(1, 64));
-        self.session.feed(&tokens)?;
-        self.warm_up_time = start.elapsed();
-        Ok(())
-    }
-
-    fn measure(&mut self, args: &BenchArgs, bar: &ProgressBar) -> Outcome {
-        if args.prompt > 0 {
-            bar.set_message(format!("{}: prompt", self.name));
-            self.session.truncate(args.depth);
-            let tokens = self.tokens.take(args.prompt);
-            let start = Instant::now();
-            self.session.feed(&tokens)?;
-            self.prompt
-                .push(args.prompt as f64 / start.elapsed().as_secs_f64());
-        }
-        if args.generate > 0 {
-            bar.set_message(format!("{}: generation", self.name));
-            self.session.truncate(args.depth);
-            // A first token that is not counted, as a session without one cannot go on.
-            let tokens = self.tokens.take(args.generate + 1);
-            self.session.feed(&tokens[..1])?;
-            let start = Instant::now();
-            for token in &tokens[1..] {
-                self.session.feed(std::slice::from_ref(token))?;
+/// Runs all sides as often as wanted. Runs of the same figure follow each other, and each side goes
+/// first as often as the other: what changes slowly hits both the same.
+fn measure(sides: &mut [Side], machine: Option<&Machine>, args: &BenchArgs) -> Outcome {
+    let bar: ProgressBar = screen::bar(u64::from(args.repetitions), "bench");
+    for repetition in 0..args.repetitions {
+        bar.set_position(u64::from(repetition));
+        for figure in args.figures() {
+            let mut run = |side: &mut Side| {
+                bar.set_message(format!("{}: {}", side.name, figure.name()));
+                side.measure(figure, machine)
+            };
+            match repetition % 2 {
+                0 => sides.iter_mut().try_for_each(&mut run)?,
+                _ => sides.iter_mut().rev().try_for_each(&mut run)?,
             }
-            self.generation
-                .push(args.generate as f64 / start.elapsed().as_secs_f64());
-        }
-        Ok(())
-    }
-
-    fn machine(&self) -> Outcome<Machine> {
-        let isa = self.model.isa();
-        let cpu = Cpu::with(isa)
-            .ok_or_else(|| Failure::Usage(format!("this CPU does not have {isa}")))?;
-        Machine::new(cpu, self.model.threads().count())
-    }
-
-    /// Bytes that generating a token reads, in the mean of a run: weights, and the keys and values
-    /// of the tokens before it.
-    fn bytes_per_token(&self, args: &BenchArgs) -> f64 {
-        let position = args.depth as f64 + 1.0 + args.generate as f64 / 2.0;
-        let cached = self.plan.cache as f64 / self.session.context() as f64;
-        self.work.bytes + position * cached
-    }
-
-    /// The share of the memory's rate that generation reaches.
-    fn memory_share(&self, args: &BenchArgs, machine: &Machine) -> f64 {
-        self.generation.mean() * self.bytes_per_token(args) / machine.memory
-    }
-
-    /// The share of the peak of products that a prompt reaches, those with keys and values not
-    /// counted.
-    fn product_share(&self, machine: &Machine) -> f64 {
-        let least = self.work.int8 / machine.int8 + self.work.float / machine.float;
-        self.prompt.mean() * least
-    }
-}
-
-/// An endless sequence of arbitrary tokens, the same in every bench.
-struct Tokens {
-    vocabulary: u64,
-    state: u64,
-}
-
-impl Tokens {
-    fn new(vocabulary: usize) -> Tokens {
-        Tokens {
-            vocabulary: vocabulary.max(1) as u64,
-            state: 1,
         }
     }
-
-    fn take(&mut self, count: usize) -> Vec<Token> {
-        let next = |_| {
-            // The multiplier of Knuth's MMIX; the upper bits are good enough.
-            self.state = self
-                .state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            ((self.state >> 33) % self.vocabulary) as Token
-        };
-        (0..count).map(next).collect()
-    }
+    bar.finish_and_clear();
+    Ok(())
 }

@@ -4,82 +4,73 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::machine::Machine;
 use super::memory::Resident;
-use super::{BenchArgs, Side};
+use super::side::Side;
+use super::statistics::Samples;
+use super::{BenchArgs, Figure};
 use crate::failure::Outcome;
-use crate::text::{Side as Align, Table, bytes, count, number, rate};
+use crate::text::{Side as Align, Table, bytes, count, number};
 
 /// Everything that was measured.
 pub struct Report<'a> {
     pub args: &'a BenchArgs,
     /// One, or two that are compared.
-    pub sides: Vec<&'a Side>,
+    pub sides: &'a [Side],
     /// Of the first side alone.
     pub resident: Option<Resident>,
-    pub machine: Option<&'a Machine>,
+    /// Whether the machine was measured.
+    pub has_limits: bool,
 }
+
+/// What the numbers in parentheses are.
+const SPREAD: &str = "medians (between quartiles)";
 
 impl Report<'_> {
     /// A few lines for people.
     pub fn print(&self) -> Outcome {
         let mut out = io::stdout().lock();
-        for side in &self.sides {
-            self.print_side(side, &mut out)?;
+        for (index, side) in self.sides.iter().enumerate() {
+            self.print_side(index, side, &mut out)?;
         }
-        if let [first, second] = self.sides[..] {
+        if let [first, second] = self.sides {
             self.print_ratios(first, second, &mut out)?;
         }
-        if let Some(machine) = self.machine {
-            writeln!(
-                out,
-                "machine: reads {}, adds {} of int8 and {} of float products",
-                rate(machine.memory, "B"),
-                rate(machine.int8, ""),
-                rate(machine.float, ""),
-            )?;
-        }
+        writeln!(out, "{SPREAD} of {} runs", self.args.repetitions)?;
         Ok(out.flush()?)
     }
 
-    fn print_side(&self, side: &Side, out: &mut impl Write) -> io::Result<()> {
+    fn print_side(&self, index: usize, side: &Side, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}: {}, {} weights, {}, {} threads, {}",
+            "{}: {}, {} weights, {}, {} threads, {}, {}, batch {}",
             side.name,
             side.model.architecture(),
             count(side.model.parameters()),
             bytes(side.model.gguf().file_len()),
             side.model.threads().count(),
             side.model.isa(),
+            kv_name(side),
+            side.settings.batch,
         )?;
         let mut table = Table::new(&[Align::Left, Align::Right, Align::Left, Align::Left]);
-        let args = self.args;
-        let depth = match args.depth {
+        let depth = match side.settings.depth {
             0 => String::new(),
             depth => format!(" at {depth}"),
         };
-        if side.prompt.len() > 0 {
+        for figure in self.args.figures() {
+            let tokens = match figure {
+                Figure::Prompt => self.args.prompt,
+                Figure::Generation => self.args.generate,
+            };
             table.row([
-                format!("prompt {}{depth}", args.prompt),
-                side.prompt.text(),
+                format!("{} {tokens}{depth}", figure.name()),
+                side.rates(figure).text(),
                 "tokens/s".into(),
-                self.share(
-                    |machine| side.product_share(machine),
-                    "of the peak of products",
-                ),
+                self.share(side, figure),
             ]);
         }
-        if side.generation.len() > 0 {
-            table.row([
-                format!("generation {}{depth}", args.generate),
-                side.generation.text(),
-                "tokens/s".into(),
-                self.share(
-                    |machine| side.memory_share(args, machine),
-                    "of the rate of memory",
-                ),
-            ]);
+        if self.has_limits {
+            self.limit_rows(side, &mut table);
         }
         table.row([
             "load",
@@ -91,7 +82,7 @@ impl Report<'_> {
             ),
         ]);
         table.write(out, 2)?;
-        if let (Some(resident), true) = (self.resident, std::ptr::eq(side, self.sides[0])) {
+        if let (Some(resident), 0) = (self.resident, index) {
             writeln!(
                 out,
                 "  memory: {} resident, of which {} mapped file and {} own (planned: cache {}, \
@@ -107,18 +98,71 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn print_ratios(&self, first: &Side, second: &Side, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "first to second, run by run")?;
-        let mut table = Table::new(&[Align::Left, Align::Right, Align::Left]);
-        for (what, a, b) in pairs(first, second) {
-            table.row([what, &a.ratios(b).text(), "times as fast"]);
+    /// What share of the limit a figure is, and of what that limit is made.
+    fn share(&self, side: &Side, figure: Figure) -> String {
+        if !self.has_limits {
+            return String::new();
         }
-        table.write(out, 2)
+        let percent = |samples: &Samples| format!("{:.0} %", samples.median() * 100.0);
+        match figure {
+            Figure::Prompt => {
+                let shares = side.product_shares();
+                format!(
+                    "{} of the peak of products with weights, {} with keys and values",
+                    percent(&shares.weights),
+                    percent(&shares.attention),
+                )
+            }
+            Figure::Generation => format!(
+                "{} of the rate of reading; {} of a token are not reading",
+                percent(&side.reading_shares()),
+                time(side.overheads().median()),
+            ),
+        }
     }
 
-    fn share(&self, share: impl Fn(&Machine) -> f64, of: &str) -> String {
-        let percent = |machine| format!("{:.0} % {of}", share(machine) * 100.0);
-        self.machine.map(percent).unwrap_or_default()
+    fn limit_rows(&self, side: &Side, table: &mut Table) {
+        let limits = &side.limits;
+        let giga = |samples: &Samples| samples.scaled(1e-9).text();
+        for figure in self.args.figures() {
+            match figure {
+                Figure::Prompt => {
+                    let (int8, float) = side.weight_products_per_token();
+                    let attention = side.attention_products_per_token();
+                    let int8 = format!("int8; a token has {}", count(int8 as u64));
+                    let float = format!(
+                        "floats; a token has {}, and {} with keys and values",
+                        count(float as u64),
+                        count(attention as u64)
+                    );
+                    table.row(["peak of products", &giga(&limits.int8), "G/s", &int8]);
+                    table.row(["", &giga(&limits.float), "G/s", &float]);
+                }
+                Figure::Generation => {
+                    let read = format!(
+                        "a token reads {} of weights, {} of keys and values",
+                        bytes(side.weight_bytes_per_token() as u64),
+                        bytes(side.cached_bytes_per_token() as u64)
+                    );
+                    table.row(["rate of reading", &giga(&limits.reading), "GB/s", &read]);
+                }
+            }
+        }
+    }
+
+    fn print_ratios(&self, first: &Side, second: &Side, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "first to second, pair by pair")?;
+        let mut table = Table::new(&[Align::Left, Align::Right, Align::Left]);
+        for figure in self.args.figures() {
+            let ratios = first.rates(figure).ratios(second.rates(figure));
+            let three_decimals = |value: f64| format!("{value:.3}");
+            table.row([
+                figure.name(),
+                &ratios.text_by(three_decimals),
+                "times as fast",
+            ]);
+        }
+        table.write(out, 2)
     }
 
     /// The same for scripts.
@@ -127,14 +171,14 @@ impl Report<'_> {
         let mut all = json!({
             "prompt_tokens": self.args.prompt,
             "generated_tokens": self.args.generate,
-            "depth": self.args.depth,
+            "repetitions": self.args.repetitions,
             "sides": sides,
             "memory": self.resident.map(|resident| resident.json()),
-            "machine": self.machine.map(Machine::json),
         });
-        if let [first, second] = self.sides[..] {
-            for (what, a, b) in pairs(first, second) {
-                all["ratio"][what] = a.ratios(b).json();
+        if let [first, second] = self.sides {
+            for figure in self.args.figures() {
+                let ratios = first.rates(figure).ratios(second.rates(figure));
+                all["ratio"][figure.name()] = ratios.json();
             }
         }
         let mut out = io::stdout().lock();
@@ -143,43 +187,84 @@ impl Report<'_> {
     }
 
     fn side_json(&self, side: &Side) -> Value {
-        let args = self.args;
-        json!({
+        let mut json = json!({
             "model": side.name,
             "architecture": side.model.architecture(),
             "weights": side.model.parameters(),
             "file_bytes": side.model.gguf().file_len(),
             "threads": side.model.threads().count(),
             "isa": side.model.isa().name(),
+            "kv": kv_name(side),
+            "batch": side.settings.batch,
+            "depth": side.settings.depth,
+            "context": side.session.context(),
             "load_seconds": side.load_time.as_secs_f64(),
             "warm_up_seconds": side.warm_up_time.as_secs_f64(),
-            "prompt_tokens_per_second": side.prompt.json(),
-            "prompt_share_of_peak": self.machine.map(|machine| side.product_share(machine)),
-            "generation_tokens_per_second": side.generation.json(),
-            "generation_share_of_memory":
-                self.machine.map(|machine| side.memory_share(args, machine)),
-            "bytes_per_token": side.bytes_per_token(args),
-            "products_per_token": side.work.int8 + side.work.float,
             "plan": {
                 "weights_bytes": side.plan.weights,
                 "cache_bytes": side.plan.cache,
                 "scratch_bytes": side.plan.scratch,
             },
-        })
+        });
+        for figure in self.args.figures() {
+            json[figure.name()] = self.figure_json(side, figure);
+        }
+        json
+    }
+
+    fn figure_json(&self, side: &Side, figure: Figure) -> Value {
+        let mut json = json!({"tokens_per_second": side.rates(figure).json()});
+        match figure {
+            Figure::Prompt => {
+                let (int8, float) = side.weight_products_per_token();
+                json["int8_weight_products_per_token"] = int8.into();
+                json["float_weight_products_per_token"] = float.into();
+                json["attention_products_per_token"] = side.attention_products_per_token().into();
+                if self.has_limits {
+                    let shares = side.product_shares();
+                    json["weight_share_of_peak"] = shares.weights.json();
+                    json["attention_share_of_peak"] = shares.attention.json();
+                    json["int8_products_per_second"] = side.limits.int8.json();
+                    json["float_products_per_second"] = side.limits.float.json();
+                }
+            }
+            Figure::Generation => {
+                json["weight_bytes_per_token"] = side.weight_bytes_per_token().into();
+                json["cached_bytes_per_token"] = side.cached_bytes_per_token().into();
+                if self.has_limits {
+                    json["share_of_reading"] = side.reading_shares().json();
+                    json["seconds_beyond_reading"] = side.overheads().json();
+                    json["bytes_read_per_second"] = side.limits.reading.json();
+                }
+            }
+        }
+        json
     }
 }
 
-/// What was measured of both sides.
-fn pairs<'a>(
-    first: &'a Side,
-    second: &'a Side,
-) -> Vec<(&'static str, &'a super::Samples, &'a super::Samples)> {
-    let mut pairs = Vec::new();
-    if first.prompt.len() > 0 {
-        pairs.push(("prompt", &first.prompt, &second.prompt));
+/// What the type of keys and values is called on the command line.
+fn kv_name(side: &Side) -> String {
+    format!("{:?}", side.settings.kv).to_lowercase()
+}
+
+/// A time in three digits.
+fn time(seconds: f64) -> String {
+    match seconds.abs() {
+        1.0.. => format!("{} s", number(seconds)),
+        1e-3.. => format!("{} ms", number(seconds * 1e3)),
+        _ => format!("{} µs", number(seconds * 1e6)),
     }
-    if first.generation.len() > 0 {
-        pairs.push(("generation", &first.generation, &second.generation));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(time(1.5), "1.50 s");
+        assert_eq!(time(0.0123), "12.3 ms");
+        assert_eq!(time(42e-6), "42.0 µs");
+        assert_eq!(time(-42e-6), "-42.0 µs");
     }
-    pairs
 }

@@ -4,7 +4,7 @@ use yareta::Model;
 use yareta::gguf::TensorInfo;
 
 /// The work of one token.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     /// Bytes of weights that generating a token reads.
     pub bytes: f64,
@@ -12,6 +12,11 @@ pub struct Work {
     pub int8: f64,
     /// The same with float weights.
     pub float: f64,
+    /// Products of a token's queries with the keys of one position, and of its weights with the
+    /// values there, in all layers together.
+    pub attention: f64,
+    /// Positions that a token sees at most, if not all before it.
+    pub window: Option<f64>,
 }
 
 impl Work {
@@ -22,7 +27,12 @@ impl Work {
         // reads one row.
         let tied = gguf.tensor("output.weight").is_none();
         let used = used_experts(model);
-        let mut work = Work::default();
+        let window = format!("{}.attention.sliding_window", model.architecture());
+        let window = gguf.metadata().u32(&window).ok().flatten();
+        let mut work = Work {
+            window: window.filter(|window| *window > 0).map(f64::from),
+            ..Work::default()
+        };
         for tensor in gguf.tensors().iter().filter(|tensor| is_matrix(tensor)) {
             let name = tensor.name();
             let embeddings = name == "token_embd.weight";
@@ -37,6 +47,10 @@ impl Work {
             if embeddings || name == "output.weight" {
                 continue;
             }
+            if name.ends_with(".attn_output.weight") {
+                // It is multiplied with the values of all heads, which are as long as queries.
+                work.attention += 2.0 * tensor.shape()[0] as f64;
+            }
             let products = tensor.elements() as f64 * share;
             match is_float(tensor) {
                 true => work.float += products,
@@ -44,6 +58,18 @@ impl Work {
             }
         }
         work
+    }
+
+    /// The positions, its own included, that tokens from `first` on see, `count` of them, in their
+    /// mean.
+    pub fn positions(&self, first: usize, count: usize) -> f64 {
+        let (first, count) = (first as f64, count as f64);
+        let Some(window) = self.window else {
+            return first + (count + 1.0) / 2.0;
+        };
+        // So many of them see fewer than the window: first + 1, first + 2, ….
+        let narrow = (window - first).clamp(0.0, count);
+        (narrow * (first + (narrow + 1.0) / 2.0) + (count - narrow) * window) / count
     }
 }
 
@@ -77,7 +103,24 @@ fn used_experts(model: &Model) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::is_single_expert;
+    use super::{Work, is_single_expert};
+
+    #[test]
+    fn positions_by_hand() {
+        let all = Work::default();
+        // The first four tokens see 1, 2, 3 and 4 positions; after ten they see 11 to 14.
+        assert_eq!(all.positions(0, 4), 2.5);
+        assert_eq!(all.positions(10, 4), 12.5);
+        let window = Work {
+            window: Some(3.0),
+            ..all
+        };
+        // 1, 2, 3, 3.
+        assert_eq!(window.positions(0, 4), 2.25);
+        // 3, 3.
+        assert_eq!(window.positions(2, 2), 3.0);
+        assert_eq!(window.positions(100, 5), 3.0);
+    }
 
     #[test]
     fn experts_are_told_by_their_names() {

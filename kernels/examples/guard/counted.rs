@@ -1,0 +1,87 @@
+//! The work whose instructions are counted: a small product of each format, with one column and
+//! with many, and the preparation of activations.
+
+use std::hint::black_box;
+
+use yareta_kernels::{Activations, Cpu, Format, Isa, MatMul, Matrix, Precision, Prepare};
+
+/// Instruction sets that valgrind knows.
+pub const ISAS: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+
+/// Columns of the two regimes of matrix products; the second are whole panels of every
+/// instruction set.
+pub const COLUMNS: [usize; 2] = [1, 16];
+
+/// Weights of a matrix: enough for what is done once per matrix to weigh little.
+const ROWS: usize = 64;
+const COLS: usize = 1024;
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A product with weights of a format.
+    Product(Format),
+    /// The preparation of activations for weights of a format.
+    Prepare(Format),
+}
+
+impl Work {
+    /// Everything that is counted, in order.
+    pub fn all() -> impl Iterator<Item = Work> {
+        let prepare = [Format::F32, Format::Q4_0, Format::Q4_K].map(Work::Prepare);
+        Format::ALL.map(Work::Product).into_iter().chain(prepare)
+    }
+
+    /// Its name in the table.
+    pub fn name(self) -> String {
+        match self {
+            Work::Product(format) => format.name().into(),
+            Work::Prepare(format) => format!("prepare:{format}"),
+        }
+    }
+
+    /// What its instructions are divided by: weights times columns, or activations.
+    pub fn size(self, columns: usize) -> usize {
+        match self {
+            Work::Product(_) => ROWS * COLS * columns,
+            Work::Prepare(_) => COLS * columns,
+        }
+    }
+}
+
+/// Each case once, in order.
+pub fn cases() -> impl Iterator<Item = (Work, Isa, usize)> {
+    Work::all().flat_map(|work| {
+        ISAS.into_iter()
+            .flat_map(move |isa| COLUMNS.map(|columns| (work, isa, columns)))
+    })
+}
+
+/// Does the work of each case once, in a call of [`measured`].
+pub fn run() {
+    for (work, isa, columns) in cases() {
+        let cpu = Cpu::with(isa).expect("valgrind knows the instruction set");
+        let (Work::Product(format) | Work::Prepare(format)) = work;
+        let values: Vec<f32> = (0..columns * COLS).map(|i| (i % 17) as f32 - 8.0).collect();
+        let mut x = Activations::with_capacity(cpu, columns, COLS);
+        if let Work::Prepare(_) = work {
+            let job = Prepare::new(&values, COLS, Precision::of(format), &mut x);
+            measured(&|| job.work());
+            continue;
+        }
+        Prepare::new(&values, COLS, Precision::of(format), &mut x).work();
+        let row_bytes = format.row_bytes(COLS).expect("whole blocks");
+        // 0x11 makes no odd floats.
+        let weights = vec![0x11; ROWS * row_bytes];
+        let matrix = Matrix::new(format, ROWS, COLS, &weights).expect("whole rows");
+        let mut out = vec![0.0; ROWS * columns];
+        let job = MatMul::new(matrix, &x, &mut out);
+        measured(&|| job.work());
+    }
+}
+
+/// The function inside which instructions are counted.
+#[inline(never)]
+fn measured(work: &dyn Fn()) {
+    black_box(work)();
+}
