@@ -51,7 +51,6 @@ impl Bpe {
         let mut text = Vec::new();
         let mut longest = 0;
         let spell = |from: &[u8], to: &mut Vec<u8>| {
-            to.clear();
             if characters {
                 to.extend_from_slice(from);
                 true
@@ -64,6 +63,7 @@ impl Bpe {
             // User-defined tokens are not written in the byte alphabet, and are found in text
             // before anything is merged.
             let spelled = kind.is_matched() && (characters || kind != TokenType::UserDefined);
+            text.clear();
             let in_text =
                 spelled && { spell(vocabulary.text(token), &mut text) && !text.is_empty() };
             if in_text {
@@ -81,34 +81,7 @@ impl Bpe {
         if vocabulary.len() + 3 * count > MAX_SYMBOLS {
             return Err(format!("{count} merges are more than can be held"));
         }
-        let mut pairs = PairTable::with_capacity(count);
-        let mut joined = Vec::new();
-        // Merges mostly make the tokens in their order: looking at the one after the last, and at
-        // the last again, saves a search.
-        let mut last = 0;
-        for (rank, merge) in merges.enumerate() {
-            let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ') else {
-                return Err(format!("merge {rank} is not two symbols"));
-            };
-            let (left, right) = (&merge[..space + 1], &merge[space + 2..]);
-            if !spell(left, &mut joined) || !spell(right, &mut text) {
-                // Written outside the alphabet: no text can ever contain it.
-                continue;
-            }
-            let left = intern(&mut symbols, &mut table, &joined)?;
-            let right = intern(&mut symbols, &mut table, &text)?;
-            joined.extend_from_slice(&text);
-            let symbol = match [last, last + 1]
-                .into_iter()
-                .find(|&n| symbols.get(n) == joined)
-            {
-                Some(guess) => guess,
-                None => intern(&mut symbols, &mut table, &joined)?,
-            };
-            last = symbol;
-            let rank = rank as u32;
-            pairs.insert(left, right, Merge { rank, symbol });
-        }
+        let pairs = read_merges(merges, &mut symbols, &mut table, spell)?;
         let mut bytes = [u32::MAX; 256];
         if !characters {
             for byte in 0..=255u8 {
@@ -254,6 +227,79 @@ impl Bpe {
         let own = (symbol < self.tokens).then_some(symbol);
         own.or(self.byte_tokens[usize::from(byte)])
     }
+}
+
+/// Merges whose symbols are looked up together.
+const BLOCK: usize = 256;
+
+/// The merges as a table of pairs of symbols. `spell` appends the bytes that a symbol of the file
+/// stands for, or says that it stands for none.
+fn read_merges<'a>(
+    merges: impl ExactSizeIterator<Item = &'a [u8]>,
+    symbols: &mut Texts,
+    table: &mut TextTable,
+    spell: impl Fn(&[u8], &mut Vec<u8>) -> bool,
+) -> Result<PairTable, String> {
+    let mut pairs = PairTable::with_capacity(merges.len());
+    let mut merges = merges.enumerate().peekable();
+    // Merges mostly make the tokens in their order: looking at the one after the last, and at
+    // the last again, saves a search.
+    let mut last = 0;
+    // Of a block: the bytes of both symbols end to end, where each ends, and the rank.
+    let mut bytes = Vec::new();
+    let mut spelled: Vec<(usize, usize, u32)> = Vec::with_capacity(BLOCK);
+    let mut found = Vec::new();
+    let mut block = Vec::with_capacity(BLOCK);
+    while merges.peek().is_some() {
+        bytes.clear();
+        spelled.clear();
+        for (rank, merge) in merges.by_ref().take(BLOCK) {
+            let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ') else {
+                return Err(format!("merge {rank} is not two symbols"));
+            };
+            let (left, right) = (&merge[..space + 1], &merge[space + 2..]);
+            let start = bytes.len();
+            let left = spell(left, &mut bytes);
+            let middle = bytes.len();
+            if left && spell(right, &mut bytes) {
+                spelled.push((middle, bytes.len(), rank as u32));
+            } else {
+                // Written outside the alphabet: no text can ever contain it.
+                bytes.truncate(start);
+            }
+        }
+        found.clear();
+        let starts = [0]
+            .into_iter()
+            .chain(spelled.iter().map(|&(_, end, _)| end));
+        let both = starts
+            .zip(&spelled)
+            .flat_map(|(start, &(middle, end, _))| [&bytes[start..middle], &bytes[middle..end]]);
+        table.find_all(symbols, both, &mut found);
+        block.clear();
+        let mut start = 0;
+        for (&(middle, end, rank), found) in spelled.iter().zip(found.as_chunks::<2>().0) {
+            let (joined, split) = (&bytes[start..end], middle - start);
+            start = end;
+            let mut number = |known: Option<u32>, text: &[u8]| match known {
+                Some(number) => Ok(number),
+                None => intern(symbols, table, text),
+            };
+            let left = number(found[0], &joined[..split])?;
+            let right = number(found[1], &joined[split..])?;
+            let guess = [last, last + 1]
+                .into_iter()
+                .find(|&n| symbols.get(n) == joined);
+            let symbol = match guess {
+                Some(guess) => guess,
+                None => intern(symbols, table, joined)?,
+            };
+            last = symbol;
+            block.push((left, right, Merge { rank, symbol }));
+        }
+        pairs.insert_all(&block);
+    }
+    Ok(pairs)
 }
 
 /// The number of a text, which is entered if it is new.

@@ -4,11 +4,19 @@
 //! million tokens when a model is first used, and read for every word of a prompt. Their hash is
 //! keyed with a random seed: the texts come from a file, and a file must not be able to choose
 //! texts that collide. The seed changes where an entry lies, never what is found.
+//!
+//! The tables of a large vocabulary fit no cache, and a lookup is a chain of reads from memory:
+//! slot, bounds, text. Building one makes a million lookups, so they are made in batches, each
+//! read of the chain for the whole batch before the next: the processor then waits for many reads
+//! at once. What is found is the same.
 
 use std::hash::{BuildHasher, RandomState};
 
 /// The largest number of symbols that the tables can hold.
 pub(super) const MAX_SYMBOLS: usize = 1 << 28;
+
+/// Lookups of a batch.
+const BATCH: usize = 64;
 
 /// A keyed hash by folded multiplication, good for short texts and pairs of integers.
 #[derive(Clone, Copy)]
@@ -87,15 +95,20 @@ impl Texts {
 
     /// The text with a number; empty for a number that was never given.
     pub fn get(&self, number: u32) -> &[u8] {
+        let (start, end) = self.bounds(number);
+        &self.bytes[start as usize..end as usize]
+    }
+
+    fn bounds(&self, number: u32) -> (u32, u32) {
         let number = number as usize;
         let Some(&end) = self.ends.get(number) else {
-            return &[];
+            return (0, 0);
         };
         let start = match number {
             0 => 0,
             _ => self.ends[number - 1],
         };
-        &self.bytes[start as usize..end as usize]
+        (start, end)
     }
 }
 
@@ -137,6 +150,42 @@ impl TextTable {
     /// The number of a text.
     pub fn find(&self, texts: &Texts, text: &[u8]) -> Option<u32> {
         self.probe(texts, text, self.hash.text(text)).ok()
+    }
+
+    /// Appends the number of each text of `keys`, as [`find`](TextTable::find) gives it.
+    pub fn find_all<'k>(
+        &self,
+        texts: &Texts,
+        keys: impl Iterator<Item = &'k [u8]>,
+        found: &mut Vec<Option<u32>>,
+    ) {
+        let mask = self.slots.len() - 1;
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            let mut batch: [(&[u8], u64, u64); BATCH] = [(&[], 0, 0); BATCH];
+            let mut length = 0;
+            for (entry, key) in batch.iter_mut().zip(keys.by_ref().take(BATCH)) {
+                *entry = (key, self.hash.text(key), 0);
+                length += 1;
+            }
+            let batch = &mut batch[..length];
+            for (_, hash, slot) in batch.iter_mut() {
+                *slot = self.slots[*hash as usize & mask];
+            }
+            let mut starts = [0; BATCH];
+            for (start, (_, _, slot)) in starts.iter_mut().zip(batch.iter()) {
+                (*start, _) = texts.bounds((*slot as u32).wrapping_sub(1));
+            }
+            let touched = starts.iter().fold(0, |touched, &start| {
+                touched ^ texts.bytes.get(start as usize).copied().unwrap_or(0)
+            });
+            // Nobody needs the bytes but the cache.
+            std::hint::black_box(touched);
+            let numbers = batch
+                .iter()
+                .map(|(key, hash, _)| self.probe(texts, key, *hash).ok());
+            found.extend(numbers);
+        }
     }
 
     /// The number of the text, or the slot where it would go.
@@ -212,11 +261,20 @@ impl PairTable {
         }
     }
 
-    /// Enters a pair; the first merge of a pair stays.
-    pub fn insert(&mut self, left: u32, right: u32, merge: Merge) {
-        let slot = self.slot(left, right);
-        if self.slots[slot].left == u32::MAX {
-            self.slots[slot] = PairSlot { left, right, merge };
+    /// Enters pairs; the first merge of a pair stays.
+    pub fn insert_all(&mut self, pairs: &[(u32, u32, Merge)]) {
+        let mask = self.slots.len() - 1;
+        for batch in pairs.chunks(BATCH) {
+            let touched = batch.iter().fold(0, |touched, &(left, right, _)| {
+                touched ^ self.slots[self.hash(left, right) & mask].left
+            });
+            std::hint::black_box(touched);
+            for &(left, right, merge) in batch {
+                let slot = self.slot(left, right);
+                if self.slots[slot].left == u32::MAX {
+                    self.slots[slot] = PairSlot { left, right, merge };
+                }
+            }
         }
     }
 
@@ -226,12 +284,15 @@ impl PairTable {
         (found.left != u32::MAX).then_some(found.merge)
     }
 
+    fn hash(&self, left: u32, right: u32) -> usize {
+        self.hash.integer(u64::from(left) << 32 | u64::from(right)) as usize
+    }
+
     /// The slot that holds the pair, or the empty one where it would go. There is always an
     /// empty one: the table has twice as many slots as it was promised pairs.
     fn slot(&self, left: u32, right: u32) -> usize {
         let mask = self.slots.len() - 1;
-        let hash = self.hash.integer(u64::from(left) << 32 | u64::from(right));
-        let mut slot = hash as usize & mask;
+        let mut slot = self.hash(left, right) & mask;
         loop {
             let found = &self.slots[slot];
             if found.left == u32::MAX || (found.left == left && found.right == right) {
@@ -263,15 +324,19 @@ mod tests {
         assert_eq!(table.find(&texts, b"text"), None);
         assert_eq!(table.find(&texts, b"text 0\0"), None);
         assert_eq!(table.find(&texts, b""), None);
+        let keys: Vec<String> = (0..1000).map(|number| format!("text {number}")).collect();
+        let mut found = Vec::new();
+        table.find_all(&texts, keys.iter().map(|key| key.as_bytes()), &mut found);
+        let expected = (0..1000).map(|number| (number < 900).then_some(number));
+        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn pairs_are_found_and_first_stays() {
         let mut table = PairTable::with_capacity(500);
-        for n in 0..500 {
-            table.insert(n, n / 2, Merge { rank: n, symbol: n });
-        }
-        table.insert(7, 3, Merge { rank: 0, symbol: 0 });
+        let pair = |n| (n, n / 2, Merge { rank: n, symbol: n });
+        table.insert_all(&(0..500).map(pair).collect::<Vec<_>>());
+        table.insert_all(&[(7, 3, Merge { rank: 0, symbol: 0 })]);
         for n in 0..500 {
             let merge = Some(Merge { rank: n, symbol: n });
             assert_eq!(table.find(n, n / 2), merge);
