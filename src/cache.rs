@@ -3,7 +3,7 @@
 //! Responsible for taking the memory and for copying positions in and out. What lies in a layer,
 //! and how, is [`KvLayer`]'s business; which positions hold something is the session's.
 
-use yareta_kernels::{Cpu, KvLayer, KvShape, KvType};
+use yareta_kernels::{KvLayer, KvShape, KvType};
 
 use crate::config::Config;
 use crate::{Error, Result};
@@ -56,33 +56,29 @@ impl Cache {
         &mut self.layers
     }
 
-    /// Keys and values of one position, as floats: (layers, `kv_heads`, `key_dim + value_dim`).
-    pub(crate) fn position_len(&self) -> usize {
-        self.layers.len() * self.shape.kv_heads * (self.shape.key_dim + self.shape.value_dim)
+    /// How keys and values are stored.
+    pub(crate) fn kind(&self) -> KvType {
+        self.shape.kind
     }
 
-    /// Reads a position into `out`, of [`Cache::position_len`].
-    pub(crate) fn load(&self, position: usize, out: &mut [f32]) {
-        let (key_dim, value_dim) = (self.shape.key_dim, self.shape.value_dim);
-        let per_layer = self.shape.kv_heads * (key_dim + value_dim);
-        for (layer, out) in self.layers.iter().zip(out.chunks_exact_mut(per_layer)) {
-            let (keys, values) = out.split_at_mut(self.shape.kv_heads * key_dim);
-            let heads = keys
-                .chunks_exact_mut(key_dim)
-                .zip(values.chunks_exact_mut(value_dim));
-            for (head, (key, value)) in heads.enumerate() {
-                layer.load(position, head, key, value);
-            }
+    /// Bytes of the keys and values of one position.
+    pub(crate) fn position_bytes(&self) -> usize {
+        self.layers.len() * self.shape.position_bytes()
+    }
+
+    /// Writes a position, of [`Cache::position_bytes`], bit for bit.
+    pub(crate) fn save(&self, position: usize, to: &mut [u8]) {
+        let parts = to.chunks_exact_mut(self.shape.position_bytes());
+        for (layer, to) in self.layers.iter().zip(parts) {
+            layer.save(position, to);
         }
     }
 
-    /// Writes a position that [`Cache::load`] read from a cache of the same model.
-    pub(crate) fn store(&mut self, cpu: Cpu, position: usize, from: &[f32]) {
-        let per_layer = self.shape.kv_heads * (self.shape.key_dim + self.shape.value_dim);
-        let keys = self.shape.kv_heads * self.shape.key_dim;
-        for (layer, from) in self.layers.iter_mut().zip(from.chunks_exact(per_layer)) {
-            let (keys, values) = from.split_at(keys);
-            layer.store(cpu, position, keys, values);
+    /// Makes a position what [`Cache::save`] wrote of a cache of the same model and type.
+    pub(crate) fn restore(&mut self, position: usize, from: &[u8]) {
+        let parts = from.chunks_exact(self.shape.position_bytes());
+        for (layer, from) in self.layers.iter_mut().zip(parts) {
+            layer.restore(position, from);
         }
     }
 }

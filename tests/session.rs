@@ -8,9 +8,9 @@ use common::{Random, TinyLlama};
 use yareta::gguf::TensorType;
 use yareta::template::ChatTemplate;
 use yareta::{
-    CancelToken, Chat, End, Error, FeedOptions, Format, Generation, Gguf, MemoryPlan, Model,
-    ModelOptions, PerplexityOptions, QuantizeOptions, Reply, Sampler, Session, SessionOptions,
-    StopStrings, StreamDecoder, Threads, Tokenizer, quantize,
+    CancelToken, Chat, End, Error, FeedOptions, Format, Generation, Gguf, KvType, MemoryPlan,
+    Model, ModelOptions, PerplexityOptions, QuantizeOptions, Reply, Sampler, Session,
+    SessionOptions, StopStrings, StreamDecoder, Threads, Tokenizer, quantize,
 };
 
 fn model() -> Model {
@@ -167,6 +167,53 @@ fn a_saved_session_comes_back() {
 }
 
 #[test]
+fn a_cache_of_bytes_does_what_the_other_does() {
+    let tiny = TinyLlama {
+        dim: 128,
+        context: 400,
+        ..TinyLlama::default()
+    };
+    let model = Model::from_bytes(tiny.bytes()).unwrap();
+    let options = SessionOptions::new().kv(KvType::Q8_0);
+    let text = tokens(390);
+    let mut whole = model.session_with(&options).unwrap();
+    let expected = whole.feed(&text).unwrap().to_vec();
+
+    let mut session = model.session_with(&options.clone().batch(7)).unwrap();
+    session.feed(&text[..301]).unwrap();
+    session.feed(&text[5..17]).unwrap();
+    session.truncate(301);
+    let bytes = session.save().unwrap();
+    let mut fork = session.fork().unwrap();
+    for token in &text[301..] {
+        session.feed(&[*token]).unwrap();
+    }
+    assert_eq!(session.logits(), Some(&expected[..]));
+    assert_eq!(fork.feed(&text[301..]).unwrap(), expected);
+    let small = options.clone().context(391);
+    let mut other = model.session_with(&small).unwrap();
+    other.restore(&bytes).unwrap();
+    assert_eq!(other.feed(&text[301..]).unwrap(), expected);
+
+    let mut halves = model.session().unwrap();
+    assert!(matches!(
+        halves.restore(&bytes),
+        Err(Error::SavedState { .. })
+    ));
+    let plan = |kind| model.plan(&options.clone().kv(kind)).unwrap();
+    assert!(plan(KvType::Q8_0).cache < plan(KvType::F16).cache);
+}
+
+#[test]
+fn a_cache_of_bytes_needs_heads_of_whole_blocks() {
+    let options = SessionOptions::new().kv(KvType::Q8_0);
+    let error = model().session_with(&options).unwrap_err();
+    let reason = "needs keys of a multiple of 32 elements, found 16";
+    assert!(error.to_string().contains(reason), "{error}");
+    assert!(matches!(error, Error::InvalidOption { option: "kv", .. }));
+}
+
+#[test]
 fn broken_saved_sessions_are_refused_and_change_nothing() {
     let model = model();
     let mut session = model.session().unwrap();
@@ -182,8 +229,8 @@ fn broken_saved_sessions_are_refused_and_change_nothing() {
     for length in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
         refuse(&bytes[..length]);
     }
-    // Magic, version, fingerprint, count, a token.
-    for position in [0, 8, 12, 20, 23, 26] {
+    // Magic, version, fingerprint, type, count, a token.
+    for position in [0, 8, 12, 20, 24, 27, 30] {
         let mut changed = bytes.clone();
         changed[position] ^= 0x40;
         refuse(&changed);
@@ -267,7 +314,8 @@ fn options_are_checked() {
     // asked for. Systems that promise any amount of memory until it is used may grant it.
     let large = SessionOptions::new().context((u32::MAX - 15) as usize);
     let plan = model.plan(&large).unwrap();
-    assert_eq!(plan.cache, 2 * 2 * 2 * 16 * 2 * ((1 << 32) - 16));
+    // Keys and values of each layer begin on a cache line.
+    assert_eq!(plan.cache, 2 * 2 * (2 * 16 * 2 * ((1 << 32) - 16) + 64));
     let all = large.batch(u32::MAX as usize);
     assert!(matches!(
         model.session_with(&all),

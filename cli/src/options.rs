@@ -51,7 +51,7 @@ pub struct SessionArgs {
     /// Tokens of a prompt to process at once
     #[arg(help_heading = COMPUTING, short, long, value_name = "TOKENS", default_value_t = 512)]
     pub batch: usize,
-    /// How keys and values are stored
+    /// How keys and values are stored: f16, or q8_0 for half the memory
     #[arg(help_heading = COMPUTING, long, value_name = "TYPE", default_value = "f16", value_parser = parse_kv)]
     pub kv: KvType,
 }
@@ -93,7 +93,8 @@ pub fn parse_limit(text: &str) -> Result<usize, String> {
 pub fn parse_kv(name: &str) -> Result<KvType, String> {
     match name {
         "f16" => Ok(KvType::F16),
-        _ => Err("the one type is f16".into()),
+        "q8_0" => Ok(KvType::Q8_0),
+        _ => Err("the types are f16 and q8_0".into()),
     }
 }
 

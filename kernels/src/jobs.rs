@@ -23,6 +23,11 @@ impl Claims {
         }
     }
 
+    /// How many numbers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
     /// The lowest number that nobody has claimed; `None` when all are.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Option<usize> {
@@ -56,6 +61,11 @@ impl<'a, T> SharedOutput<'a, T> {
             len: slice.len(),
             borrow: PhantomData,
         }
+    }
+
+    /// Where it begins, to ask for its memory.
+    pub(crate) fn address(&self) -> *const T {
+        self.start
     }
 
     /// Its length.

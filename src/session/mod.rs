@@ -49,7 +49,8 @@ impl SessionOptions {
         self
     }
 
-    /// How keys and values are stored.
+    /// How keys and values are stored. Default: as 16-bit floats. [`KvType::Q8_0`] takes half the
+    /// memory, is read faster, and changes logits a little.
     pub fn kv(mut self, kind: KvType) -> SessionOptions {
         self.kv = kind;
         self
@@ -82,6 +83,17 @@ impl SessionOptions {
                 reason: format!("must be 1 to {MOST}, found {value}"),
             }),
         };
+        let block = self.kv.block();
+        for (what, length) in [("keys", config.key_dim), ("values", config.value_dim)] {
+            if !length.is_multiple_of(block) {
+                return Err(Error::InvalidOption {
+                    option: "kv",
+                    reason: format!(
+                        "needs {what} of a multiple of {block} elements, found {length}"
+                    ),
+                });
+            }
+        }
         let default = config.context.min(DEFAULT_CONTEXT);
         let context = check("context", self.context.unwrap_or(default))?;
         let batch = check("batch", self.batch.unwrap_or(DEFAULT_BATCH))?;
@@ -271,11 +283,10 @@ impl Session {
     /// [`Error::Memory`] if there is not that much.
     pub fn fork(&self) -> Result<Session> {
         let mut fork = Session::new(&self.model, &self.options)?;
-        let cpu = self.model.parts().cpu;
-        let mut position = vec![0.0; self.cache.position_len()];
+        let mut position = vec![0; self.cache.position_bytes()];
         for index in 0..self.tokens.len() {
-            self.cache.load(index, &mut position);
-            fork.cache.store(cpu, index, &position);
+            self.cache.save(index, &mut position);
+            fork.cache.restore(index, &position);
         }
         fork.tokens.extend_from_slice(&self.tokens);
         if let Some(logits) = self.logits() {
@@ -294,10 +305,11 @@ impl Session {
     }
 
     /// Makes the session what it was when [`Session::save`] wrote `bytes`, apart from its options:
-    /// the context may be another. The logits of the last token are not saved.
+    /// the context may be another, the type of the cache may not. The logits of the last token are
+    /// not saved.
     ///
     /// # Errors
-    /// [`Error::SavedState`] if the bytes are not those of a session of this model, or
+    /// [`Error::SavedState`] if the bytes are not those of a session of this model and type, or
     /// [`Error::ContextFull`] if its tokens do not fit. The session is then unchanged.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         saved::read(self, bytes)

@@ -2,22 +2,21 @@
 //!
 //! ```text
 //! "yaretaKV"   8 bytes
-//! version      u32, 1
+//! version      u32, 2
 //! fingerprint  u64, of the model
+//! type         u32, of the cache: 0 for 16-bit floats, 1 for q8_0
 //! tokens       u32 count, then as many u32
-//! positions    for each token (layers, kv_heads, key_dim) and (.., value_dim), 16-bit floats
+//! positions    for each token and layer what `KvLayer::save` writes
 //! ```
 //!
 //! All numbers little endian. The length is exact: one byte more or less is an error.
 
-use half::f16;
-
 use super::Session;
-use crate::{Error, Result, Token};
+use crate::{Error, KvType, Result, Token};
 
 const MAGIC: &[u8; 8] = b"yaretaKV";
-const VERSION: u32 = 1;
-const HEADER: usize = 8 + 4 + 8 + 4;
+const VERSION: u32 = 2;
+const HEADER: usize = 8 + 4 + 8 + 4 + 4;
 
 /// The bytes of a session.
 pub(super) fn write(session: &Session) -> Result<Vec<u8>> {
@@ -34,18 +33,25 @@ pub(super) fn write(session: &Session) -> Result<Vec<u8>> {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&session.model.fingerprint().to_le_bytes());
+    bytes.extend_from_slice(&kind(session).to_le_bytes());
     bytes.extend_from_slice(&(tokens.len() as u32).to_le_bytes());
     for token in tokens {
         bytes.extend_from_slice(&token.to_le_bytes());
     }
-    let mut position = vec![0.0; session.cache.position_len()];
     for index in 0..tokens.len() {
-        session.cache.load(index, &mut position);
-        // Exact: the cache holds nothing but 16-bit floats.
-        let halves = position.iter().map(|value| f16::from_f32(*value));
-        bytes.extend(halves.flat_map(f16::to_le_bytes));
+        let first = bytes.len();
+        bytes.resize(first + session.cache.position_bytes(), 0);
+        session.cache.save(index, &mut bytes[first..]);
     }
     Ok(bytes)
+}
+
+/// The number of the type of the session's cache.
+fn kind(session: &Session) -> u32 {
+    match session.cache.kind() {
+        KvType::Q8_0 => 1,
+        _ => 0,
+    }
 }
 
 /// Checks all of `bytes`, then makes the session what they say.
@@ -61,6 +67,9 @@ pub(super) fn read(session: &mut Session, bytes: &[u8]) -> Result<()> {
     let fingerprint = take(&mut rest).map(u64::from_le_bytes);
     if fingerprint != Some(session.model.fingerprint()) {
         return Err(bad("it is of another model"));
+    }
+    if take(&mut rest).map(u32::from_le_bytes) != Some(kind(session)) {
+        return Err(bad("its keys and values are stored in another way"));
     }
     let count = take(&mut rest).map(u32::from_le_bytes);
     let count = count.ok_or_else(|| bad("it is cut off"))? as usize;
@@ -85,14 +94,9 @@ pub(super) fn read(session: &mut Session, bytes: &[u8]) -> Result<()> {
     }
 
     session.truncate(0);
-    let cpu = session.model.parts().cpu;
-    let per_position = session.cache.position_len();
-    let mut position = vec![0.0; per_position];
-    for (index, bytes) in positions.chunks_exact(per_position * 2).enumerate() {
-        for (value, half) in position.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f16::from_le_bytes(*half).to_f32();
-        }
-        session.cache.store(cpu, index, &position);
+    let per_position = session.cache.position_bytes();
+    for (index, bytes) in positions.chunks_exact(per_position).enumerate() {
+        session.cache.restore(index, bytes);
     }
     session.tokens.extend(tokens);
     Ok(())
@@ -100,8 +104,10 @@ pub(super) fn read(session: &mut Session, bytes: &[u8]) -> Result<()> {
 
 /// Bytes of a session of `tokens` tokens.
 fn length(session: &Session, tokens: usize) -> Option<usize> {
-    let positions = session.cache.position_len().checked_mul(2)?;
-    let per_token = positions.checked_add(size_of::<Token>())?;
+    let per_token = session
+        .cache
+        .position_bytes()
+        .checked_add(size_of::<Token>())?;
     tokens.checked_mul(per_token)?.checked_add(HEADER)
 }
 

@@ -1,20 +1,45 @@
 //! The keys and values of one layer, in the layout that attention streams.
 //!
 //! Keys lie transposed in tiles of sixteen positions, so that the scores of sixteen positions are
-//! computed in the sixteen lanes of a vector and no sum runs across lanes; values lie in rows, as
-//! the weighted sum over positions needs them. Per head of keys and values:
+//! computed in the sixteen lanes of a vector and no sum runs across lanes; values lie as the
+//! weighted sum over positions needs them. Per head of keys and values, 16-bit floats:
 //!
 //! ```text
 //! keys    tile 0: dim 0 of positions 0..16, dim 1 of positions 0..16, …; tile 1: positions 16..32, …
 //! values  position 0: dims 0..value_dim and zeros up to a multiple of sixteen; position 1: …
 //! ```
 //!
+//! and bytes, `q8_0`: whole numbers, 32 consecutive dimensions of a position with one scale, a
+//! 16-bit float. Two bytes that are multiplied and added together lie together as 16 bits, the
+//! first the lower ones:
+//!
+//! ```text
+//! keys    tile 0, dims 0..32: scales of positions 0..16; dims 0, 1 of positions 0..16, dims 2, 3 …
+//!         tile 0, dims 32..64: …
+//! values  chunk 0, dims 0..32: scales of positions 0..256; positions 0, 1: dims 0..32; positions 2, 3: …
+//!         chunk 0, dims 32..64: …
+//! ```
+//!
 //! Which position holds which token, and forgetting, is the caller's business.
 
+use super::CHUNK;
+use super::aligned::Aligned;
 use crate::Cpu;
 use crate::isa::{Floats, Kernel, Simd, WIDTH};
 use half::f16;
-use zerocopy::FromZeros;
+
+/// Elements that share a scale.
+pub(super) const BYTES_BLOCK: usize = 32;
+
+/// 16-bit units of such a block of a tile of keys: scales, then pairs of dimensions.
+pub(super) const KEY_BLOCK: usize = WIDTH + BYTES_BLOCK / 2 * WIDTH;
+
+/// 16-bit units of such a block of a chunk of values: scales, then pairs of positions.
+pub(super) const VALUE_BLOCK: usize = CHUNK + CHUNK / 2 * BYTES_BLOCK;
+
+/// The largest 16-bit float. An infinity would turn the weight 0 of a masked position into NaN,
+/// so what is too large becomes this.
+const LARGEST: f32 = 65_504.0;
 
 /// How the elements of a cache are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,6 +48,20 @@ pub enum KvType {
     /// 16-bit IEEE floats. What is too large for one is stored as the largest, 65504.
     #[default]
     F16,
+    /// Blocks of 32 whole numbers of 8 bits with a scale of 16, the format of
+    /// [`Format::Q8_0`](crate::Format::Q8_0): 53 % of the memory. Keys and values must have a
+    /// multiple of 32 elements.
+    Q8_0,
+}
+
+impl KvType {
+    /// Elements that share a scale: keys and values must have a multiple of them.
+    pub fn block(self) -> usize {
+        match self {
+            KvType::F16 => 1,
+            KvType::Q8_0 => BYTES_BLOCK,
+        }
+    }
 }
 
 /// The shape of the cache of one layer.
@@ -41,16 +80,29 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Bytes that the cache of a layer takes; `None` if that is more than can be addressed, or if
-    /// one of the numbers is zero.
+    /// Bytes that the cache of a layer takes; `None` if that is more than can be addressed, if
+    /// one of the numbers is zero, or if keys or values are no multiple of [`KvType::block`].
     pub fn bytes(&self) -> Option<usize> {
         if self.kv_heads == 0 || self.capacity == 0 || self.key_dim == 0 || self.value_dim == 0 {
             return None;
         }
-        let elements = self.key_elements()?.checked_add(self.value_elements()?)?;
-        elements
-            .checked_mul(size_of::<u16>())
+        let block = self.kind.block();
+        if !self.key_dim.is_multiple_of(block) || !self.value_dim.is_multiple_of(block) {
+            return None;
+        }
+        let keys = Aligned::<u16>::bytes(self.key_units()?)?;
+        let values = Aligned::<u16>::bytes(self.value_units()?)?;
+        keys.checked_add(values)
             .filter(|bytes| isize::try_from(*bytes).is_ok())
+    }
+
+    /// Bytes of the keys and values of one position.
+    pub fn position_bytes(&self) -> usize {
+        let elements = self.kv_heads * (self.key_dim + self.value_dim);
+        match self.kind {
+            KvType::F16 => 2 * elements,
+            KvType::Q8_0 => elements / BYTES_BLOCK * (2 + BYTES_BLOCK),
+        }
     }
 
     /// Tiles of sixteen positions.
@@ -63,38 +115,69 @@ impl KvShape {
         self.value_dim.next_multiple_of(WIDTH)
     }
 
-    fn key_elements(&self) -> Option<usize> {
-        self.tiles()
-            .checked_mul(WIDTH)?
-            .checked_mul(self.key_dim)?
+    /// 16-bit units of the keys of a tile of a head.
+    #[inline(always)]
+    pub(super) fn tile_units(&self) -> usize {
+        match self.kind {
+            KvType::F16 => self.key_dim * WIDTH,
+            KvType::Q8_0 => self.key_dim / BYTES_BLOCK * KEY_BLOCK,
+        }
+    }
+
+    /// 16-bit units of the values of a chunk of a head.
+    #[inline(always)]
+    pub(super) fn chunk_units(&self) -> usize {
+        match self.kind {
+            KvType::F16 => self.value_stride() * CHUNK,
+            KvType::Q8_0 => self.value_dim / BYTES_BLOCK * VALUE_BLOCK,
+        }
+    }
+
+    /// 16-bit units of all keys.
+    fn key_units(&self) -> Option<usize> {
+        // What a tile takes is at most this.
+        self.key_dim.checked_mul(2 * WIDTH)?;
+        self.tile_units()
+            .checked_mul(self.tiles())?
             .checked_mul(self.kv_heads)
     }
 
-    fn value_elements(&self) -> Option<usize> {
+    /// 16-bit units of all values.
+    fn value_units(&self) -> Option<usize> {
         self.value_dim
             .checked_next_multiple_of(WIDTH)?
-            .checked_mul(self.capacity)?
-            .checked_mul(self.kv_heads)
+            .checked_mul(2 * CHUNK)?;
+        self.head_value_units()?.checked_mul(self.kv_heads)
+    }
+
+    /// 16-bit units of the values of a head.
+    fn head_value_units(&self) -> Option<usize> {
+        match self.kind {
+            KvType::F16 => self.value_stride().checked_mul(self.capacity),
+            KvType::Q8_0 => self
+                .chunk_units()
+                .checked_mul(self.capacity.div_ceil(CHUNK)),
+        }
     }
 }
 
 /// The keys and values of one layer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KvLayer {
     shape: KvShape,
-    keys: Vec<u16>,   // (kv_heads, tiles, key_dim, 16)
-    values: Vec<u16>, // (kv_heads, capacity, value_stride)
+    keys: Aligned<u16>,   // (kv_heads, tiles, tile_units)
+    values: Aligned<u16>, // (kv_heads, head_value_units)
 }
 
 impl KvLayer {
-    /// Room for the shape's positions; `None` if there is not that much memory, or if
-    /// one of the numbers is zero.
+    /// Room for the shape's positions; `None` if there is not that much memory, or if the shape
+    /// cannot be (see [`KvShape::bytes`]).
     pub fn new(shape: KvShape) -> Option<KvLayer> {
         shape.bytes()?;
         Some(KvLayer {
             shape,
-            keys: u16::new_vec_zeroed(shape.key_elements()?).ok()?,
-            values: u16::new_vec_zeroed(shape.value_elements()?).ok()?,
+            keys: Aligned::zeros(shape.key_units()?)?,
+            values: Aligned::zeros(shape.value_units()?)?,
         })
     }
 
@@ -129,28 +212,209 @@ impl KvLayer {
         let shape = self.shape;
         assert!(position < shape.capacity && head < shape.kv_heads);
         assert!(key.len() == shape.key_dim && value.len() == shape.value_dim);
-        let tile = &self.head_keys(head)[position / WIDTH * WIDTH * shape.key_dim..];
-        for (to, lanes) in key.iter_mut().zip(tile.chunks_exact(WIDTH)) {
-            *to = f16::from_bits(lanes[position % WIDTH]).to_f32();
-        }
-        let row = &self.head_values(head)[position * shape.value_stride()..];
-        for (to, bits) in value.iter_mut().zip(row) {
-            *to = f16::from_bits(*bits).to_f32();
+        let float = |bits: u16| f16::from_bits(bits).to_f32();
+        match shape.kind {
+            KvType::F16 => {
+                for (dim, to) in key.iter_mut().enumerate() {
+                    *to = float(self.keys[half_key(&shape, head, position, dim)]);
+                }
+                for (dim, to) in value.iter_mut().enumerate() {
+                    *to = float(self.values[half_value(&shape, head, position) + dim]);
+                }
+            }
+            KvType::Q8_0 => {
+                for (dim, to) in key.iter_mut().enumerate() {
+                    let place = byte_key(&shape, head, position, dim);
+                    *to = place.get(&self.keys) * float(self.keys[place.scale]);
+                }
+                for (dim, to) in value.iter_mut().enumerate() {
+                    let place = byte_value(&shape, head, position, dim);
+                    *to = place.get(&self.values) * float(self.values[place.scale]);
+                }
+            }
         }
     }
 
-    /// The tiles of the keys of a head, `(tiles, key_dim, 16)`.
+    /// Writes the keys and values of a position as [`KvShape::position_bytes`] bytes: those of
+    /// each head one after the other, each of them as 16-bit floats, little endian, or as blocks
+    /// of a scale, such a float, and 32 bytes.
+    pub fn save(&self, position: usize, to: &mut [u8]) {
+        let shape = self.shape;
+        assert!(position < shape.capacity && to.len() == shape.position_bytes());
+        let mut to = to.iter_mut();
+        let mut put = |byte: u8| {
+            if let Some(to) = to.next() {
+                *to = byte;
+            }
+        };
+        for head in 0..shape.kv_heads {
+            for dim in 0..shape.key_dim {
+                match shape.kind {
+                    KvType::F16 => {
+                        let bits = self.keys[half_key(&shape, head, position, dim)];
+                        bits.to_le_bytes().into_iter().for_each(&mut put);
+                    }
+                    KvType::Q8_0 => {
+                        let place = byte_key(&shape, head, position, dim);
+                        if dim % BYTES_BLOCK == 0 {
+                            self.keys[place.scale]
+                                .to_le_bytes()
+                                .into_iter()
+                                .for_each(&mut put);
+                        }
+                        put(place.bits(&self.keys));
+                    }
+                }
+            }
+            for dim in 0..shape.value_dim {
+                match shape.kind {
+                    KvType::F16 => {
+                        let bits = self.values[half_value(&shape, head, position) + dim];
+                        bits.to_le_bytes().into_iter().for_each(&mut put);
+                    }
+                    KvType::Q8_0 => {
+                        let place = byte_value(&shape, head, position, dim);
+                        if dim % BYTES_BLOCK == 0 {
+                            self.values[place.scale]
+                                .to_le_bytes()
+                                .into_iter()
+                                .for_each(&mut put);
+                        }
+                        put(place.bits(&self.values));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a position what [`save`](KvLayer::save) wrote, of any bytes: infinities become the
+    /// largest number, as everywhere in a cache.
+    pub fn restore(&mut self, position: usize, from: &[u8]) {
+        let shape = self.shape;
+        assert!(position < shape.capacity && from.len() == shape.position_bytes());
+        let mut from = from.iter().copied();
+        let mut byte = || from.next().unwrap_or(0);
+        for head in 0..shape.kv_heads {
+            for dim in 0..shape.key_dim {
+                match shape.kind {
+                    KvType::F16 => {
+                        let bits = finite([byte(), byte()]);
+                        self.keys[half_key(&shape, head, position, dim)] = bits;
+                    }
+                    KvType::Q8_0 => {
+                        let place = byte_key(&shape, head, position, dim);
+                        if dim % BYTES_BLOCK == 0 {
+                            self.keys[place.scale] = finite([byte(), byte()]);
+                        }
+                        place.set(&mut self.keys, byte());
+                    }
+                }
+            }
+            for dim in 0..shape.value_dim {
+                match shape.kind {
+                    KvType::F16 => {
+                        let bits = finite([byte(), byte()]);
+                        self.values[half_value(&shape, head, position) + dim] = bits;
+                    }
+                    KvType::Q8_0 => {
+                        let place = byte_value(&shape, head, position, dim);
+                        if dim % BYTES_BLOCK == 0 {
+                            self.values[place.scale] = finite([byte(), byte()]);
+                        }
+                        place.set(&mut self.values, byte());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The tiles of the keys of a head, `(tiles, tile_units)`.
     #[inline(always)]
     pub(super) fn head_keys(&self, head: usize) -> &[u16] {
-        let len = self.shape.tiles() * WIDTH * self.shape.key_dim;
+        let len = self.shape.tiles() * self.shape.tile_units();
         &self.keys[head * len..(head + 1) * len]
     }
 
-    /// The rows of the values of a head, `(capacity, value_stride)`.
+    /// The values of a head.
     #[inline(always)]
     pub(super) fn head_values(&self, head: usize) -> &[u16] {
-        let len = self.shape.capacity * self.shape.value_stride();
+        let len = self.values.len() / self.shape.kv_heads;
         &self.values[head * len..(head + 1) * len]
+    }
+}
+
+/// The bits of a 16-bit float, of the largest if it is an infinity.
+fn finite(bytes: [u8; 2]) -> u16 {
+    let bits = u16::from_le_bytes(bytes);
+    match f16::from_bits(bits).is_infinite() {
+        true => bits - 1,
+        false => bits,
+    }
+}
+
+/// Where an element of a key is, in a cache of 16-bit floats.
+#[inline(always)]
+fn half_key(shape: &KvShape, head: usize, position: usize, dim: usize) -> usize {
+    let tile = head * shape.tiles() + position / WIDTH;
+    (tile * shape.key_dim + dim) * WIDTH + position % WIDTH
+}
+
+/// Where a value begins, in a cache of 16-bit floats.
+#[inline(always)]
+fn half_value(shape: &KvShape, head: usize, position: usize) -> usize {
+    (head * shape.capacity + position) * shape.value_stride()
+}
+
+/// Where an element is, in a cache of bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    scale: usize,
+    /// The 16 bits of the pair that it belongs to.
+    pair: usize,
+    /// How far they are to be shifted to make it the lower half.
+    shift: u32,
+}
+
+impl Place {
+    #[inline(always)]
+    fn bits(self, units: &[u16]) -> u8 {
+        (units[self.pair] >> self.shift) as u8
+    }
+
+    #[inline(always)]
+    fn get(self, units: &[u16]) -> f32 {
+        f32::from(self.bits(units) as i8)
+    }
+
+    #[inline(always)]
+    fn set(self, units: &mut [u16], bits: u8) {
+        let kept = units[self.pair] & !(0xff << self.shift);
+        units[self.pair] = kept | (u16::from(bits) << self.shift);
+    }
+}
+
+/// Where an element of a key is, in a cache of bytes.
+#[inline(always)]
+fn byte_key(shape: &KvShape, head: usize, position: usize, dim: usize) -> Place {
+    let tile = head * shape.tiles() + position / WIDTH;
+    let block = (tile * (shape.key_dim / BYTES_BLOCK) + dim / BYTES_BLOCK) * KEY_BLOCK;
+    let scale = block + position % WIDTH;
+    Place {
+        scale,
+        pair: scale + WIDTH + dim % BYTES_BLOCK / 2 * WIDTH,
+        shift: (dim % 2) as u32 * 8,
+    }
+}
+
+/// Where an element of a value is, in a cache of bytes.
+#[inline(always)]
+fn byte_value(shape: &KvShape, head: usize, position: usize, dim: usize) -> Place {
+    let chunk = head * shape.capacity.div_ceil(CHUNK) + position / CHUNK;
+    let block = (chunk * (shape.value_dim / BYTES_BLOCK) + dim / BYTES_BLOCK) * VALUE_BLOCK;
+    Place {
+        scale: block + position % CHUNK,
+        pair: block + CHUNK + position % CHUNK / 2 * BYTES_BLOCK + dim % BYTES_BLOCK,
+        shift: (position % 2) as u32 * 8,
     }
 }
 
@@ -168,35 +432,63 @@ impl Kernel for Store<'_> {
     fn run<S: Simd>(self, simd: S) {
         let shape = self.layer.shape;
         let heads = shape.kv_heads;
-        let tile_len = WIDTH * shape.key_dim;
         for (i, key) in self.keys.chunks_exact(shape.key_dim).enumerate() {
             let (position, head) = (self.position + i / heads, i % heads);
-            let tile = (head * shape.tiles() + position / WIDTH) * tile_len;
-            let tile = &mut self.layer.keys[tile..tile + tile_len];
-            for (tile, key) in tile.chunks_mut(WIDTH * WIDTH).zip(key.chunks(WIDTH)) {
-                let bits = narrow(simd, key);
-                for (lanes, bits) in tile.chunks_exact_mut(WIDTH).zip(bits) {
-                    lanes[position % WIDTH] = bits;
+            let keys = &mut *self.layer.keys;
+            match shape.kind {
+                KvType::F16 => {
+                    for (group, key) in key.chunks(WIDTH).enumerate() {
+                        let first = half_key(&shape, head, position, group * WIDTH);
+                        let lanes = keys[first..].iter_mut().step_by(WIDTH);
+                        for (to, bits) in lanes.zip(narrow(simd, key)).take(key.len()) {
+                            *to = bits;
+                        }
+                    }
+                }
+                KvType::Q8_0 => {
+                    for (index, key) in key.as_chunks::<BYTES_BLOCK>().0.iter().enumerate() {
+                        let (scale, bytes) = round(simd, key);
+                        let place = byte_key(&shape, head, position, index * BYTES_BLOCK);
+                        keys[place.scale] = scale;
+                        let lanes = keys[place.pair..].iter_mut().step_by(WIDTH);
+                        for (to, bytes) in lanes.zip(bytes.as_chunks().0) {
+                            *to = u16::from_le_bytes(*bytes);
+                        }
+                    }
                 }
             }
         }
-        let stride = shape.value_stride();
         for (i, value) in self.values.chunks_exact(shape.value_dim).enumerate() {
             let (position, head) = (self.position + i / heads, i % heads);
-            let row = (head * shape.capacity + position) * stride;
-            let row = self.layer.values[row..row + stride].chunks_exact_mut(WIDTH);
-            for (row, value) in row.zip(value.chunks(WIDTH)) {
-                row.copy_from_slice(&narrow(simd, value));
+            let values = &mut *self.layer.values;
+            match shape.kind {
+                KvType::F16 => {
+                    let first = half_value(&shape, head, position);
+                    let row = values[first..first + shape.value_stride()].chunks_exact_mut(WIDTH);
+                    for (row, value) in row.zip(value.chunks(WIDTH)) {
+                        row.copy_from_slice(&narrow(simd, value));
+                    }
+                }
+                KvType::Q8_0 => {
+                    for (index, value) in value.as_chunks::<BYTES_BLOCK>().0.iter().enumerate() {
+                        let (scale, bytes) = round(simd, value);
+                        let place = byte_value(&shape, head, position, index * BYTES_BLOCK);
+                        values[place.scale] = scale;
+                        let pairs = values[place.pair..].iter_mut();
+                        let kept = !(0xff << place.shift);
+                        for (to, byte) in pairs.zip(bytes) {
+                            *to = (*to & kept) | (u16::from(byte) << place.shift);
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-/// Up to sixteen floats as bits of 16-bit floats, zeros after them. An infinity would turn the
-/// weight 0 of a masked position into NaN, so what is too large becomes the largest.
+/// Up to sixteen floats as bits of 16-bit floats, zeros after them.
 #[inline(always)]
 fn narrow<S: Floats>(simd: S, x: &[f32]) -> [u16; WIDTH] {
-    const LARGEST: f32 = 65_504.0;
     let x = match x.first_chunk::<WIDTH>() {
         Some(x) => simd.load(x),
         None => simd.load_partial(x, 0.0),
@@ -205,4 +497,34 @@ fn narrow<S: Floats>(simd: S, x: &[f32]) -> [u16; WIDTH] {
     let mut bits = [0; WIDTH];
     simd.store_f16(x, &mut bits);
     bits
+}
+
+/// A block as the bits of its scale, a 127th of the largest magnitude rounded to 16 bits, and the
+/// whole numbers nearest to its elements in units of that.
+#[inline(always)]
+fn round<S: Floats>(simd: S, block: &[f32; BYTES_BLOCK]) -> (u16, [u8; BYTES_BLOCK]) {
+    const MOST: f32 = 127.0;
+    let block = block.as_chunks::<WIDTH>().0;
+    let mut most = simd.zero();
+    for x in block {
+        let x = simd.load(x);
+        most = simd.max(simd.max(x, simd.sub(simd.zero(), x)), most);
+    }
+    let scale = f16::from_f32((simd.maximum(most) / MOST).min(LARGEST));
+    let inverse = match scale.to_f32() {
+        0.0 => 0.0,
+        scale => 1.0 / scale,
+    };
+    let mut bytes = [0; BYTES_BLOCK];
+    for (x, bytes) in block.iter().zip(bytes.as_chunks_mut::<WIDTH>().0) {
+        let x = simd.mul(simd.load(x), simd.splat(inverse));
+        // The bounds come last, so that a NaN becomes a number.
+        let x = simd.max(simd.min(x, simd.splat(MOST)), simd.splat(-MOST));
+        let mut pairs = [0; WIDTH / 2];
+        simd.store_pairs(x, &mut pairs);
+        for (pair, bytes) in pairs.iter().zip(bytes.as_chunks_mut::<2>().0) {
+            *bytes = [*pair as u8, (*pair >> 16) as u8];
+        }
+    }
+    (scale.to_bits(), bytes)
 }

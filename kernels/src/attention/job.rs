@@ -1,20 +1,34 @@
 //! The job: which tasks there are, and what a task does.
 
-use super::cache::KvShape;
-use super::scratch::{AttentionScratch, slot_floats};
-use super::{AttentionInputs, CHUNK, ROWS, kernels};
+use super::bytes;
+use super::cache::{KvShape, KvType};
+use super::halves::{self, Stream};
+use super::scratch::{AttentionScratch, slot_floats, slot_words};
+use super::sums::Sums;
+use super::{AttentionInputs, CHUNK, ROWS, softmax};
 use crate::Cpu;
-use crate::isa::{Floats, Kernel, Simd, WIDTH, exp};
+use crate::isa::{Floats, Kernel, Simd, WIDTH};
 use crate::jobs::{Claims, SharedOutput};
-use crate::rows::soft_cap;
+use std::f32::consts::LOG2_E;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// With at least so many blocks, each is one task; with fewer, each chunk of each is one.
+/// With at least so many blocks, each is one task; with fewer, each run of its chunks is one.
 const SPLIT_BELOW: usize = 64;
 
-/// Positions whose values are read at once for all rows, so that they stay in the innermost cache.
+/// Chunks of a run at most: enough that most of what a thread reads was asked for in time.
+const LONGEST_RUN: usize = 8;
+
+/// Runs for each thread at least, so that all end at nearly the same time.
+const RUNS: usize = 8;
+
+/// Positions whose values are read at once where nobody has read them yet: so few that memory is
+/// read in its order.
 const SPAN: usize = 64;
+
+/// With so many rows the multiply-adds take long enough that asking for memory meanwhile hides the
+/// time to bring it.
+const FEW_ROWS: usize = 4;
 
 /// Tiles of sixteen keys that are read at once for all rows.
 const TILES: usize = 4;
@@ -29,14 +43,16 @@ pub struct Attention<'a> {
     group: usize,
     /// Rows of a head of keys and values: `tokens * group`.
     rows: usize,
-    /// Chunks that a block has at most, if the chunks of a block are tasks of their own.
-    split: Option<usize>,
+    /// How the chunks of a block are tasks of their own, if they are.
+    split: Option<Split>,
     tasks: Claims,
     slots: Claims,
     slot_floats: usize,
+    slot_words: usize,
     /// Chunks yet to be finished of each block, if they are tasks of their own.
     remaining: [AtomicUsize; SPLIT_BELOW],
     slot_memory: SharedOutput<'a, f32>,
+    word_memory: SharedOutput<'a, i32>,
     partial: SharedOutput<'a, f32>,
     out: SharedOutput<'a, f32>,
 }
@@ -65,12 +81,14 @@ impl<'a> Attention<'a> {
         assert!(inputs.slopes.is_none_or(|slopes| slopes.len() == heads));
         assert!(inputs.window != Some(0), "a token sees at least itself");
         assert!(
-            slot_floats(&shape).is_some_and(|floats| floats <= scratch.slot_floats),
+            slot_floats(&shape).is_some_and(|floats| floats <= scratch.slot_floats)
+                && slot_words(&shape).is_some_and(|words| words <= scratch.slot_words),
             "scratch for another shape"
         );
 
         let group = heads / shape.kv_heads;
         let (slots, slot_floats) = (scratch.slots, scratch.slot_floats);
+        let slot_words = scratch.slot_words;
         let (slot_memory, partial) = scratch.floats.split_at_mut(slots * slot_floats);
         let mut job = Attention {
             cpu,
@@ -82,8 +100,10 @@ impl<'a> Attention<'a> {
             tasks: Claims::new(0),
             slots: Claims::new(slots),
             slot_floats,
+            slot_words,
             remaining: [const { AtomicUsize::new(0) }; SPLIT_BELOW],
             slot_memory: SharedOutput::new(slot_memory),
+            word_memory: SharedOutput::new(&mut scratch.words),
             partial: SharedOutput::new(partial),
             out: SharedOutput::new(out),
         };
@@ -96,10 +116,14 @@ impl<'a> Attention<'a> {
                 for (index, remaining) in job.remaining.iter().enumerate().take(blocks) {
                     remaining.store(chunks(index), Ordering::Relaxed);
                 }
-                job.split = Some(most);
+                let run = blocks * most / (slots * RUNS);
+                job.split = Some(Split {
+                    chunks: most,
+                    run: run.clamp(1, LONGEST_RUN),
+                });
             }
         }
-        job.tasks = Claims::new(blocks * job.split.unwrap_or(1));
+        job.tasks = Claims::new(blocks * job.split.map_or(1, |split| split.runs()));
         job
     }
 
@@ -158,6 +182,23 @@ impl<'a> Attention<'a> {
     }
 }
 
+/// How the chunks of a block are divided into tasks.
+#[derive(Clone, Copy)]
+struct Split {
+    /// Chunks that a block has at most.
+    chunks: usize,
+    /// Chunks of a task.
+    run: usize,
+}
+
+impl Split {
+    /// Tasks of a block.
+    #[inline(always)]
+    fn runs(&self) -> usize {
+        self.chunks.div_ceil(self.run)
+    }
+}
+
 /// Rows that are computed together.
 struct Block {
     index: usize,
@@ -169,27 +210,27 @@ struct Block {
     positions: Range<usize>,
 }
 
-/// The softmax of each row so far, one row in each lane, and its unnormalized output.
-struct Sums<'a> {
-    /// The largest score.
-    most: [f32; WIDTH],
-    /// The sum of exponentials relative to it.
-    total: [f32; WIDTH],
-    /// The weighted sum of values, `(rows, stride)`.
-    values: &'a mut [f32],
-    stride: usize,
+/// What a thread works in, beside the sums.
+struct Space<'a> {
+    weights: &'a mut [[f32; CHUNK]],   // (ROWS)
+    halves: &'a mut [halves::Queries], // (key_dim / 16), for a cache of 16-bit floats
+    rounded: &'a mut [bytes::Weights], // (ROWS), for a cache of bytes
+    bytes: &'a mut [bytes::Queries],   // (key_dim / 32), for a cache of bytes
+    factors: [f32; ROWS],              // of the rows of `bytes`
 }
 
-impl<'a> Sums<'a> {
-    /// Of no position.
+impl<'a> Space<'a> {
     #[inline(always)]
-    fn none(values: &'a mut [f32], stride: usize) -> Sums<'a> {
-        values.fill(0.0);
-        Sums {
-            most: [f32::MIN; WIDTH],
-            total: [0.0; WIDTH],
-            values,
-            stride,
+    fn new(floats: &'a mut [f32], words: &'a mut [i32]) -> Space<'a> {
+        let (weights, halves) = floats.split_at_mut(ROWS * CHUNK);
+        // There are no words for a cache of 16-bit floats.
+        let (rounded, bytes) = words.split_at_mut(words.len().min(ROWS * CHUNK / 2));
+        Space {
+            weights: weights.as_chunks_mut().0,
+            halves: halves.as_chunks_mut().0.as_chunks_mut().0,
+            rounded: rounded.as_chunks_mut().0,
+            bytes: bytes.as_chunks_mut().0.as_chunks_mut().0,
+            factors: [0.0; ROWS],
         }
     }
 }
@@ -205,78 +246,148 @@ impl Kernel for Work<'_, '_> {
         let Some(slot) = job.slots.claim() else {
             return;
         };
+        let words = slot * job.slot_words..(slot + 1) * job.slot_words;
         let slot = slot * job.slot_floats..(slot + 1) * job.slot_floats;
         // SAFETY: each slot is claimed once, and slots do not overlap.
         #[allow(unsafe_code)]
-        let slot = unsafe { job.slot_memory.piece(slot) };
-        let stride = job.shape.value_stride();
-        let (queries, slot) = slot.split_at_mut(ROWS * job.shape.key_dim);
-        let (weights, slot) = slot.split_at_mut(ROWS * CHUNK);
-        let (values, slot) = slot.split_at_mut(ROWS * stride);
-        let totals = &mut slot[..ROWS * stride];
+        let (slot, words) = unsafe { (job.slot_memory.piece(slot), job.word_memory.piece(words)) };
+        // The sums of a chunk, and of all chunks before it: `(ROWS, value_stride)` each.
+        let sums = ROWS * job.shape.value_stride();
+        let (values, slot) = slot.split_at_mut(sums);
+        let (totals, slot) = slot.split_at_mut(sums);
+        let mut space = Space::new(slot, words);
         while let Some(task) = job.tasks.claim() {
-            let block = job.block(task / job.split.unwrap_or(1));
-            let all = job.chunks(&block);
-            let chunks = match job.split {
-                None => all.clone(),
-                Some(parts) => {
-                    let first = all.start + task % parts;
-                    first..all.end.min(first + 1)
-                }
-            };
-            if chunks.is_empty() {
-                continue;
-            }
-            pack(simd, job, &block, queries);
-            let mut total = Sums::none(&mut totals[..block.rows * stride], stride);
-            for chunk in chunks {
-                let mut sums = Sums::none(&mut values[..block.rows * stride], stride);
-                attend(simd, job, &block, (chunk, queries, weights), &mut sums);
-                match job.split {
-                    None => merge(simd, &sums, &mut total),
-                    Some(_) => put_aside(job, &block, chunk - all.start, &sums),
+            match job.split {
+                None => whole(simd, job, &job.block(task), &mut space, (values, totals)),
+                Some(split) => {
+                    let block = job.block(task / split.runs());
+                    let part = (&block, task % split.runs(), split);
+                    run(simd, job, part, &mut space, (values, totals));
                 }
             }
-            if job.split.is_some() {
-                // The release half makes this thread's partial results visible to the one that
-                // counts down to zero, whose acquire half sees those of all others.
-                if job.remaining[block.index].fetch_sub(1, Ordering::AcqRel) != 1 {
-                    continue;
-                }
-                for chunk in 0..all.len() {
-                    let sums = take_up(job, &block, chunk);
-                    merge(simd, &sums, &mut total);
-                }
-            }
-            finish(simd, job, &block, &total);
         }
     }
 }
 
-/// Lays out the queries of the block, scaled, so that those of the rows which are multiplied
-/// together lie together: for each of those sets of rows, `(key_dim, rows)`.
+/// The task of a whole block.
 #[inline(always)]
-fn pack_set(job: &Attention<'_>, block: &Block, rows: Range<usize>, queries: &mut [f32]) {
-    let dim = job.shape.key_dim;
-    let count = rows.len();
-    for (r, row) in rows.enumerate() {
+fn whole<S: Floats>(
+    simd: S,
+    job: &Attention<'_>,
+    block: &Block,
+    space: &mut Space<'_>,
+    (values, totals): (&mut [f32], &mut [f32]),
+) {
+    let stride = job.shape.value_stride();
+    let len = block.rows * stride;
+    announce(simd, job, block);
+    prepare(simd, job, block, space);
+    let mut all = Sums::new(&mut totals[..len], stride);
+    let chunks = job.chunks(block);
+    for chunk in chunks.clone() {
+        let mut next = Sums::new(&mut values[..len], stride);
+        attend(simd, job, block, chunk..chunk + 1, space, &mut next);
+        if chunk == chunks.start {
+            all.begin(simd, &next);
+        } else {
+            all.merge(simd, &next);
+        }
+    }
+    finish(simd, job, block, &all);
+}
+
+/// The task of a run of chunks of a block.
+#[inline(always)]
+fn run<S: Floats>(
+    simd: S,
+    job: &Attention<'_>,
+    (block, index, split): (&Block, usize, Split),
+    space: &mut Space<'_>,
+    (values, totals): (&mut [f32], &mut [f32]),
+) {
+    let stride = job.shape.value_stride();
+    let len = block.rows * stride;
+    let all = job.chunks(block);
+    let first = all.start + index * split.run;
+    let chunks = first..all.end.min(first + split.run);
+    if chunks.is_empty() {
+        return;
+    }
+    prepare(simd, job, block, space);
+    let count = chunks.len();
+    for chunk in chunks.clone() {
+        let mut sums = Sums::new(&mut values[..len], stride);
+        attend(simd, job, block, chunk..chunks.end, space, &mut sums);
+        // SAFETY: the task of this chunk is claimed once, and nobody reads the piece before the
+        // task has counted down the block's remaining chunks, after the piece is gone.
+        #[allow(unsafe_code)]
+        sums.put_aside(unsafe { partial(job, block, split, chunk - all.start) });
+    }
+    // The release half makes this thread's partial results visible to the one that counts down to
+    // zero, whose acquire half sees those of all others.
+    if job.remaining[block.index].fetch_sub(count, Ordering::AcqRel) != count {
+        return;
+    }
+    let mut total = Sums::new(&mut totals[..len], stride);
+    for chunk in 0..all.len() {
+        // SAFETY: one thread counts down to zero, after every task of the block has counted down,
+        // when its pieces were gone; and it takes each chunk once.
+        #[allow(unsafe_code)]
+        let memory = unsafe { partial(job, block, split, chunk) };
+        let next = Sums::take_up(memory, len, stride);
+        if chunk == 0 {
+            total.begin(simd, &next);
+        } else {
+            total.merge(simd, &next);
+        }
+    }
+    finish(simd, job, block, &total);
+}
+
+/// Asks for the memory of the block's output, which is written last, and for the queries of the
+/// block that this thread is likely to claim next.
+#[inline(always)]
+fn announce<S: Floats>(simd: S, job: &Attention<'_>, block: &Block) {
+    let len = job.shape.value_dim;
+    for row in 0..block.rows {
         let (token, head) = job.token_and_head(block.kv_head, block.first + row);
-        let from = &job.inputs.queries[(token * job.inputs.heads + head) * dim..][..dim];
-        for (to, from) in queries[r..].iter_mut().step_by(count).zip(from) {
-            *to = from * job.inputs.scale;
+        let first = (token * job.inputs.heads + head) * len;
+        let out = job.out.address().wrapping_add(first);
+        for line in 0..len / WIDTH {
+            simd.prefetch(out.wrapping_add(line * WIDTH));
+        }
+    }
+    let next = block.index + job.slots.len();
+    if next < job.blocks() {
+        let block = job.block(next);
+        let dim = job.shape.key_dim;
+        for row in 0..block.rows {
+            let (token, head) = job.token_and_head(block.kv_head, block.first + row);
+            let first = (token * job.inputs.heads + head) * dim;
+            let query = job.inputs.queries.as_ptr().wrapping_add(first);
+            for line in 0..dim / WIDTH {
+                simd.prefetch(query.wrapping_add(line * WIDTH));
+            }
         }
     }
 }
 
-/// [`pack_set`] for every set of rows of the block.
+/// Copies the queries of the block, as the products with the cache want them, scaled so that the
+/// scores are in units of ln 2.
 #[inline(always)]
-fn pack<S: Floats>(_simd: S, job: &Attention<'_>, block: &Block, queries: &mut [f32]) {
-    let mut row = 0;
-    while row < block.rows {
-        let count = kernels::rows_at_once::<S>(block.rows - row);
-        let set = &mut queries[row * job.shape.key_dim..][..count * job.shape.key_dim];
-        pack_set(job, block, row..row + count, set);
-        row += count;
+fn prepare<S: Floats>(simd: S, job: &Attention<'_>, block: &Block, space: &mut Space<'_>) {
+    let dim = job.shape.key_dim;
+    let scale = job.inputs.scale * LOG2_E;
+    for row in 0..block.rows {
+        let (token, head) = job.token_and_head(block.kv_head, block.first + row);
+        let query = &job.inputs.queries[(token * job.inputs.heads + head) * dim..][..dim];
+        match job.shape.kind {
+            KvType::F16 => halves::scale_query(simd, (query, scale), row, space.halves),
+            KvType::Q8_0 => {
+                let factor = bytes::round_query(simd, query, row, space.bytes);
+                space.factors[row] = factor * scale;
+            }
+        }
     }
 }
 
@@ -287,79 +398,128 @@ fn within(positions: Range<usize>, start: usize) -> Range<usize> {
     relative(positions.start)..relative(positions.end)
 }
 
-/// Computes the sums of the block over the positions of one chunk. `weights` is `(ROWS, CHUNK)`.
+/// How many of `left` rows the products take at once.
+#[inline(always)]
+fn rows_at_once<S: Floats>(left: usize) -> usize {
+    match left {
+        8.. if S::ACCUMULATORS >= 16 => 8,
+        6.. if S::ACCUMULATORS < 16 => 6,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// Computes the sums of the block over the positions of the first of the `chunks`; those after it
+/// are next.
 #[inline(always)]
 fn attend<S: Floats>(
     simd: S,
     job: &Attention<'_>,
     block: &Block,
-    (chunk, queries, weights): (usize, &[f32], &mut [f32]),
+    chunks: Range<usize>,
+    space: &mut Space<'_>,
     sums: &mut Sums<'_>,
 ) {
-    let start = chunk * CHUNK;
+    let start = chunks.start * CHUNK;
     let seen = within(block.positions.clone(), start);
     let tiles = seen.start / WIDTH..seen.end.div_ceil(WIDTH);
+    // What the rows from `row` on that are taken at once see.
+    let sees = |row: usize, count: usize| {
+        let first = job.sees(block.first + row);
+        let last = job.sees(block.first + row + count - 1);
+        within(first.start..last.end, start)
+    };
 
-    let dim = job.shape.key_dim;
-    let keys = &job.inputs.cache.head_keys(block.kv_head)[start * dim..];
-    let stride = job.shape.value_stride();
-    let values = &job.inputs.cache.head_values(block.kv_head)[start * stride..];
+    let shape = job.shape;
+    let (dim, stride) = (shape.key_dim, shape.value_stride());
+    let keys = job.inputs.cache.head_keys(block.kv_head);
+    let keys = &keys[start / WIDTH * shape.tile_units()..];
+    let values = job.inputs.cache.head_values(block.kv_head);
+    let values = &values[chunks.start * shape.chunk_units()..];
+    // Where there is one block of rows, as in generation, nobody has read these yet. With few rows
+    // memory is the limit, and asking for what the processor reads ahead by itself slows that down.
+    let alone = job.rows <= ROWS;
+    let asks = alone && job.rows >= FEW_ROWS;
+    let values_ahead = if asks { values } else { &[] };
+    let keys_ahead = match keys.get(CHUNK / WIDTH * shape.tile_units()..) {
+        Some(keys) if asks && chunks.len() > 1 => keys,
+        _ => &[],
+    };
+    let span = if alone { SPAN } else { CHUNK };
+    let weights = &mut *space.weights;
+
     let mut first = tiles.start;
     while first < tiles.end {
         let few = first..tiles.end.min(first + TILES);
-        first = few.end;
         let mut row = 0;
         while row < block.rows {
-            let count = kernels::rows_at_once::<S>(block.rows - row);
-            let queries = &queries[row * dim..(row + count) * dim];
-            let weights = &mut weights[row * CHUNK..(row + count) * CHUNK];
-            // Where there is one block of rows, as in generation, nobody has read the values yet.
-            let ahead = if row == 0 && job.rows <= ROWS {
-                values
-            } else {
-                &[]
+            let count = rows_at_once::<S>(block.rows - row);
+            let seen = sees(row, count);
+            let (from, to) = (seen.start / WIDTH, seen.end.div_ceil(WIDTH));
+            let few = few.start.max(from)..few.end.min(to);
+            let keys = Stream {
+                numbers: keys,
+                ahead: if row == 0 { values_ahead } else { &[] },
+                span,
             };
-            let few = kernels::Tiles {
-                keys,
-                range: few.clone(),
-                ahead,
-            };
-            kernels::scores(simd, count, few, queries, weights);
+            let at = (row, count, few);
+            match shape.kind {
+                KvType::F16 => halves::scores(simd, at, (keys, dim), space.halves, weights),
+                KvType::Q8_0 => {
+                    let queries = (&*space.bytes, &space.factors);
+                    bytes::scores(simd, at, keys, queries, weights);
+                }
+            }
             row += count;
         }
+        first += TILES;
     }
 
     for row in 0..block.rows {
-        let weights = &mut weights[row * CHUNK..(row + 1) * CHUNK];
-        let row_tiles = &mut weights.as_chunks_mut::<WIDTH>().0[tiles.clone()];
-        adjust(
-            simd,
-            job,
-            block,
-            (row, start + tiles.start * WIDTH),
-            row_tiles,
-        );
-        let sees = within(job.sees(block.first + row), start);
-        let (low, high) = (tiles.start * WIDTH, tiles.end * WIDTH);
-        weights[low..sees.start.max(low)].fill(f32::NEG_INFINITY);
-        weights[sees.end.clamp(low, high)..high].fill(f32::NEG_INFINITY);
-        let row_tiles = &mut weights.as_chunks_mut::<WIDTH>().0[tiles.clone()];
-        (sums.most[row], sums.total[row]) = kernels::exponentials(simd, row_tiles);
+        let seen = within(job.sees(block.first + row), start);
+        let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+        let first = start + tiles.start * WIDTH;
+        adjust(simd, job, block, (row, first), scores);
+        let skipped = tiles.start * WIDTH;
+        let seen = seen.start.max(skipped) - skipped..seen.end.max(skipped) - skipped;
+        softmax::mask(simd, scores, seen);
+    }
+    let mut row = 0;
+    while row + 4 <= block.rows {
+        let four = &weights[row..row + 4];
+        let most = softmax::largest::<S, 4>(simd, four, tiles.clone());
+        sums.most[row..row + 4].copy_from_slice(&most);
+        row += 4;
+    }
+    while row < block.rows {
+        let one = &weights[row..row + 1];
+        [sums.most[row]] = softmax::largest::<S, 1>(simd, one, tiles.clone());
+        row += 1;
+    }
+    for row in 0..block.rows {
+        let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+        sums.total[row] = softmax::weights(simd, scores, sums.most[row]);
     }
 
-    let mut position = seen.start;
-    while position < seen.end {
-        let count = SPAN.min(seen.end - position);
-        let mut row = 0;
-        while row < block.rows {
-            let rows = kernels::rows_at_once::<S>(block.rows - row);
-            let weights = &weights[row * CHUNK + position..(row + rows) * CHUNK];
-            let sums = &mut sums.values[row * stride..(row + rows) * stride];
-            let values = &values[position * stride..];
-            kernels::weigh(simd, rows, (values, count), weights, (sums, stride));
-            row += rows;
+    let mut row = 0;
+    while row < block.rows {
+        let count = rows_at_once::<S>(block.rows - row);
+        let values = Stream {
+            numbers: values,
+            ahead: if row == 0 { keys_ahead } else { &[] },
+            span,
+        };
+        let to = (&mut *sums.values, stride);
+        let at = (row, count, sees(row, count));
+        match shape.kind {
+            KvType::F16 => halves::weigh(simd, at, values, weights, to),
+            KvType::Q8_0 => {
+                let weights = (&*weights, &mut *space.rounded);
+                bytes::weigh(simd, at, values, weights, to);
+            }
         }
-        position += count;
+        row += count;
     }
 }
 
@@ -374,131 +534,47 @@ fn adjust<S: Floats>(
     scores: &mut [[f32; WIDTH]],
 ) {
     if let Some(cap) = job.inputs.soft_cap {
-        for scores in scores.iter_mut() {
-            let capped = soft_cap(simd, simd.load(scores), cap);
-            simd.store(capped, scores);
-        }
+        softmax::cap(simd, scores, cap * LOG2_E);
     }
     if let Some(slopes) = job.inputs.slopes {
-        const LANES: [f32; WIDTH] = [
-            0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
-        ];
         let (token, head) = job.token_and_head(block.kv_head, block.first + row);
-        let own = (job.inputs.first_position + token) as f32;
-        let slope = simd.splat(slopes[head]);
-        for (tile, scores) in scores.iter_mut().enumerate() {
-            // Exact: whole numbers below 2²⁴.
-            let distance = simd.splat((first + tile * WIDTH) as f32 - own);
-            let distance = simd.add(distance, simd.load(&LANES));
-            let biased = simd.multiply_add(slope, distance, simd.load(scores));
-            simd.store(biased, scores);
-        }
+        let distance = (job.inputs.first_position + token) as f32 - first as f32;
+        softmax::bias(simd, scores, slopes[head] * LOG2_E, distance);
     }
 }
 
-/// Merges the sums of the next chunk into those of all before it.
-#[inline(always)]
-fn merge<S: Floats>(simd: S, next: &Sums<'_>, all: &mut Sums<'_>) {
-    let (next_most, all_most) = (simd.load(&next.most), simd.load(&all.most));
-    let most = simd.max(next_most, all_most);
-    let keep = exp(simd, simd.sub(all_most, most));
-    let take = exp(simd, simd.sub(next_most, most));
-    let kept = simd.mul(simd.load(&all.total), keep);
-    let total = simd.multiply_add(simd.load(&next.total), take, kept);
-    simd.store(most, &mut all.most);
-    simd.store(total, &mut all.total);
-
-    let (mut keeps, mut takes) = ([0.0; WIDTH], [0.0; WIDTH]);
-    simd.store(keep, &mut keeps);
-    simd.store(take, &mut takes);
-    let vectors = all.stride / WIDTH;
-    let to = all
-        .values
-        .as_chunks_mut::<WIDTH>()
-        .0
-        .chunks_exact_mut(vectors);
-    let from = next.values.as_chunks::<WIDTH>().0.chunks_exact(vectors);
-    for (row, (to, from)) in to.zip(from).enumerate() {
-        let (keep, take) = (simd.splat(keeps[row]), simd.splat(takes[row]));
-        for (to, from) in to.iter_mut().zip(from) {
-            let kept = simd.mul(simd.load(to), keep);
-            simd.store(simd.multiply_add(simd.load(from), take, kept), to);
-        }
-    }
-}
-
-/// The memory of the partial result of a block for one of its chunks: the maxima, the totals, and
-/// the weighted sums.
+/// The memory of the partial result of a block for one of its chunks.
 ///
 /// # Safety
 ///
 /// No two pieces for the same block and chunk live at the same time.
 #[allow(unsafe_code, clippy::mut_from_ref)]
 #[inline(always)]
-unsafe fn partial<'p>(job: &'p Attention<'_>, block: &Block, chunk: usize) -> &'p mut [f32] {
+unsafe fn partial<'p>(
+    job: &'p Attention<'_>,
+    block: &Block,
+    split: Split,
+    chunk: usize,
+) -> &'p mut [f32] {
     let len = job.partial_floats();
-    let first = (block.index * job.split.unwrap_or(1) + chunk) * len;
+    let first = (block.index * split.chunks + chunk) * len;
     // SAFETY: different blocks and chunks have different numbers, so their pieces are disjoint;
     // that there is one of each at a time is the caller's promise.
     unsafe { job.partial.piece(first..first + len) }
 }
 
-/// Stores the sums of a block for one of its chunks, to be merged when all are there.
-#[inline(always)]
-fn put_aside(job: &Attention<'_>, block: &Block, chunk: usize, sums: &Sums<'_>) {
-    // SAFETY: the task of this block and chunk is claimed once, and nobody reads the piece before
-    // the task has counted down the block's remaining chunks, after the piece is gone.
-    #[allow(unsafe_code)]
-    let piece = unsafe { partial(job, block, chunk) };
-    let (most, piece) = piece.split_at_mut(WIDTH);
-    let (total, values) = piece.split_at_mut(WIDTH);
-    most.copy_from_slice(&sums.most);
-    total.copy_from_slice(&sums.total);
-    values[..sums.values.len()].copy_from_slice(sums.values);
-}
-
-/// The sums that were put aside. Only for whoever counted the block's remaining chunks down to
-/// zero.
-#[inline(always)]
-fn take_up<'p>(job: &'p Attention<'_>, block: &Block, chunk: usize) -> Sums<'p> {
-    // SAFETY: one thread counts down to zero and calls this, after every task of the block has
-    // counted down, when its piece was gone; and it takes each chunk once.
-    #[allow(unsafe_code)]
-    let piece = unsafe { partial(job, block, chunk) };
-    let (most, piece) = piece.split_at_mut(WIDTH);
-    let (total, values) = piece.split_at_mut(WIDTH);
-    let stride = job.shape.value_stride();
-    Sums {
-        most: std::array::from_fn(|lane| most[lane]),
-        total: std::array::from_fn(|lane| total[lane]),
-        values: &mut values[..block.rows * stride],
-        stride,
-    }
-}
-
 /// Adds the sinks, normalizes, and writes the output of the block.
 #[inline(always)]
 fn finish<S: Floats>(simd: S, job: &Attention<'_>, block: &Block, sums: &Sums<'_>) {
-    let one = simd.splat(1.0);
-    let (most, total) = (simd.load(&sums.most), simd.load(&sums.total));
-    let factor = match job.inputs.sinks {
-        None => simd.div(one, total),
-        Some(sinks) => {
-            let mut logits = [f32::MIN; WIDTH];
-            for (row, logit) in logits.iter_mut().enumerate().take(block.rows) {
-                let (_, head) = job.token_and_head(block.kv_head, block.first + row);
-                *logit = sinks[head];
-            }
-            let sink = simd.load(&logits);
-            let largest = simd.max(sink, most);
-            let keep = exp(simd, simd.sub(most, largest));
-            let sink = exp(simd, simd.sub(sink, largest));
-            simd.div(keep, simd.multiply_add(total, keep, sink))
+    let sinks = job.inputs.sinks.map(|sinks| {
+        let mut logits = [f32::MIN; WIDTH];
+        for (row, logit) in logits.iter_mut().enumerate().take(block.rows) {
+            let (_, head) = job.token_and_head(block.kv_head, block.first + row);
+            *logit = sinks[head] * LOG2_E;
         }
-    };
-    let mut factors = [0.0; WIDTH];
-    simd.store(factor, &mut factors);
-
+        logits
+    });
+    let factors = sums.factors(simd, sinks.as_ref());
     let len = job.shape.value_dim;
     for (row, values) in sums.values.chunks_exact(sums.stride).enumerate() {
         let (token, head) = job.token_and_head(block.kv_head, block.first + row);

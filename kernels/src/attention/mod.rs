@@ -23,10 +23,14 @@
 //!
 //! What is cached where, rotation of queries and keys, and threads are the caller's business.
 
+mod aligned;
+mod bytes;
 mod cache;
+mod halves;
 mod job;
-mod kernels;
 mod scratch;
+mod softmax;
+mod sums;
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,19 @@
 //! The memory that attention works in, taken once and used by every layer and token.
 
-use super::cache::KvShape;
+use super::aligned::Aligned;
+use super::cache::{BYTES_BLOCK, KvShape, KvType};
 use super::{CHUNK, ROWS};
-use zerocopy::FromZeros;
 
 /// Working memory for [`Attention`](super::Attention) with caches of one shape.
 #[derive(Debug)]
 pub struct AttentionScratch {
     pub(super) slots: usize,
     pub(super) slot_floats: usize,
+    pub(super) slot_words: usize,
     /// The slots, then the partial results.
-    pub(super) floats: Vec<f32>,
+    pub(super) floats: Aligned<f32>,
+    /// What a cache of bytes needs in each slot beside floats.
+    pub(super) words: Aligned<i32>,
 }
 
 impl AttentionScratch {
@@ -21,23 +24,27 @@ impl AttentionScratch {
         AttentionScratch::bytes(threads, heads, shape)?;
         let slots = threads.max(1);
         let slot_floats = slot_floats(shape)?;
+        let slot_words = slot_words(shape)?;
         let partial = partial_floats(heads, shape)?;
         let floats = slots.checked_mul(slot_floats)?.checked_add(partial)?;
         Some(AttentionScratch {
             slots,
             slot_floats,
-            floats: f32::new_vec_zeroed(floats).ok()?,
+            slot_words,
+            words: Aligned::zeros(slots.checked_mul(slot_words)?)?,
+            floats: Aligned::zeros(floats)?,
         })
     }
 
     /// Bytes that [`new`](AttentionScratch::new) takes; `None` if that is more than can be
     /// addressed.
     pub fn bytes(threads: usize, heads: usize, shape: &KvShape) -> Option<usize> {
-        threads
-            .max(1)
-            .checked_mul(slot_floats(shape)?)?
-            .checked_add(partial_floats(heads, shape)?)?
-            .checked_mul(size_of::<f32>())
+        let slots = threads.max(1);
+        let floats = slots.checked_mul(slot_floats(shape)?)?;
+        let floats = floats.checked_add(partial_floats(heads, shape)?)?;
+        let words = slots.checked_mul(slot_words(shape)?)?;
+        Aligned::<f32>::bytes(floats)?
+            .checked_add(Aligned::<i32>::bytes(words)?)
             .filter(|bytes| isize::try_from(*bytes).is_ok())
     }
 }
@@ -48,9 +55,21 @@ pub(super) fn slot_floats(shape: &KvShape) -> Option<usize> {
     let value = shape.value_dim.checked_next_multiple_of(16)?;
     let row = shape
         .key_dim
+        .checked_next_multiple_of(16)?
         .checked_add(CHUNK)?
         .checked_add(value.checked_mul(2)?)?;
     row.checked_mul(ROWS)
+}
+
+/// Words of a thread's slot: queries and weights of a chunk as 16-bit whole numbers.
+pub(super) fn slot_words(shape: &KvShape) -> Option<usize> {
+    match shape.kind {
+        KvType::F16 => Some(0),
+        KvType::Q8_0 => {
+            let query = shape.key_dim.checked_next_multiple_of(BYTES_BLOCK)? / 2;
+            query.checked_add(CHUNK / 2)?.checked_mul(ROWS)
+        }
+    }
 }
 
 /// Floats for the partial results of one token of every head over a full cache. Where they do not

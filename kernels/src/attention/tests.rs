@@ -20,6 +20,7 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
 /// Everything attention depends on.
 #[derive(Clone, Debug)]
 struct Case {
+    kind: KvType,
     heads: usize,
     kv_heads: usize,
     key_dim: usize,
@@ -36,6 +37,7 @@ struct Case {
 impl Case {
     fn new((heads, kv_heads): (usize, usize), dim: usize, depth: usize, tokens: usize) -> Case {
         Case {
+            kind: KvType::F16,
             heads,
             kv_heads,
             key_dim: dim,
@@ -51,7 +53,7 @@ impl Case {
 
     fn shape(&self) -> KvShape {
         KvShape {
-            kind: KvType::F16,
+            kind: self.kind,
             kv_heads: self.kv_heads,
             capacity: self.depth + self.tokens + 3,
             key_dim: self.key_dim,
@@ -162,9 +164,21 @@ impl Case {
         out
     }
 
+    /// Checks all types of cache that there can be for it.
+    fn check(&self) {
+        for kind in [KvType::F16, KvType::Q8_0] {
+            let block = kind.block();
+            if self.key_dim.is_multiple_of(block) && self.value_dim.is_multiple_of(block) {
+                let mut case = self.clone();
+                case.kind = kind;
+                case.check_one();
+            }
+        }
+    }
+
     /// Asserts that the result is near the exact one and the same for every instruction set,
     /// thread count and way to feed.
-    fn check(&self) {
+    fn check_one(&self) {
         // Scores are sums of `key_dim` products up to 4, scaled: off by key_dim^1.5 · 4ε at most,
         // and so is each weight, relatively. Sums over positions add ε for each; values are at
         // most 2. Rounding errors cancel mostly: the bound is loose by a factor of ten.
@@ -175,7 +189,15 @@ impl Case {
             .as_ref()
             .map_or(0.0, |_| (self.depth + self.tokens) as f64);
         let positions = (self.depth + self.tokens) as f64;
-        let tolerance = 2.0 * epsilon * (score_error + positions + distance);
+        let mut tolerance = 2.0 * epsilon * (score_error + positions + distance);
+        if self.kind == KvType::Q8_0 {
+            // A query is off by 2 / 65534 at most, and so a score, with keys up to 2, by √key_dim
+            // · 4 / 65534, and so is each weight, relatively. A weight times a scale is off by
+            // 1 / 65534 of the largest of its chunk, and weights are divided by a sum of at least 1.
+            let score = (self.key_dim as f64).sqrt() * 4.0;
+            let weights = positions.min(CHUNK as f64);
+            tolerance += 2.0 * (score + weights) / 65_534.0;
+        }
         let found = self.run(Cpu::detect(), 1, self.tokens);
         for (i, (found, exact)) in found.iter().zip(self.exact()).enumerate() {
             let error = (f64::from(*found) - exact).abs();
@@ -316,6 +338,35 @@ fn large_scores_neither_overflow_nor_vanish() {
 }
 
 #[test]
+fn numbers_that_are_none_do_not_reach_other_positions() {
+    for kind in [KvType::F16, KvType::Q8_0] {
+        for cpu in Cpu::all() {
+            let mut case = Case::new((8, 2), 64, 0, 5);
+            case.kind = kind;
+            let mut cache = case.cache(cpu);
+            // A position that was forgotten, behind those that are seen.
+            cache.store(cpu, 5, &[f32::NAN; 128], &[f32::NAN; 128]);
+            let queries = case.queries();
+            let mut out = vec![f32::NAN; 5 * 8 * 64];
+            let mut scratch = AttentionScratch::new(1, 8, &case.shape()).unwrap();
+            let inputs = AttentionInputs {
+                queries: &queries,
+                heads: 8,
+                cache: &cache,
+                first_position: 0,
+                scale: case.scale(),
+                window: None,
+                soft_cap: None,
+                sinks: None,
+                slopes: None,
+            };
+            Attention::new(cpu, inputs, &mut scratch, &mut out).work();
+            case.assert_same(&out, &case.run(cpu, 1, 5), cpu);
+        }
+    }
+}
+
+#[test]
 fn more_threads_than_slots_are_harmless() {
     let case = Case::new((4, 2), 32, 600, 5);
     let cpu = Cpu::detect();
@@ -361,6 +412,68 @@ fn a_cache_gives_back_what_it_holds() {
 }
 
 #[test]
+fn a_cache_of_bytes_holds_the_nearest() {
+    let mut case = Case::new((1, 3), 64, 0, 300);
+    case.kind = KvType::Q8_0;
+    let keys = noise(300 * 3 * 64, 1);
+    let values = noise(300 * 3 * 64, 2);
+    let (mut key, mut value) = (vec![0.0; 64], vec![0.0; 64]);
+    for cpu in Cpu::all() {
+        let cache = case.cache(cpu);
+        for (i, (k, v)) in keys.chunks(64).zip(values.chunks(64)).enumerate() {
+            cache.load(i / 3, i % 3, &mut key, &mut value);
+            for (exact, found) in [(k, &key), (v, &value)] {
+                for (exact, found) in exact.chunks(32).zip(found.chunks(32)) {
+                    let most = exact.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+                    // Half a unit, which is a 127th of the largest rounded to eleven bits, and
+                    // what the rounding of the unit cuts off of the largest.
+                    let tolerance = most * (0.5 / 127.0 + 1.0 / 2048.0);
+                    for (exact, found) in exact.iter().zip(found) {
+                        assert!((exact - found).abs() <= tolerance, "{exact} {found}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_saved_position_is_the_same_elsewhere() {
+    for kind in [KvType::F16, KvType::Q8_0] {
+        let mut case = Case::new((1, 3), 96, 0, 40);
+        case.kind = kind;
+        let cache = case.cache(Cpu::detect());
+        let mut shape = case.shape();
+        shape.capacity = 777;
+        let mut other = KvLayer::new(shape).unwrap();
+        let mut bytes = vec![0; shape.position_bytes()];
+        let mut again = bytes.clone();
+        for (from, to) in [(0, 600), (17, 17), (39, 301)] {
+            cache.save(from, &mut bytes);
+            other.restore(to, &bytes);
+            other.save(to, &mut again);
+            assert_eq!(bytes, again);
+            for head in 0..3 {
+                let mut loaded = [
+                    (vec![0.0; 96], vec![0.0; 96]),
+                    (vec![0.0; 96], vec![0.0; 96]),
+                ];
+                cache.load(from, head, &mut loaded[0].0, &mut loaded[0].1);
+                other.load(to, head, &mut loaded[1].0, &mut loaded[1].1);
+                assert_eq!(loaded[0], loaded[1]);
+            }
+        }
+        // Of any bytes, what is in the cache is finite or not a number, never infinite.
+        bytes.fill(0x7c);
+        bytes.iter_mut().step_by(2).for_each(|byte| *byte = 0);
+        other.restore(3, &bytes);
+        let (mut key, mut value) = (vec![0.0; 96], vec![0.0; 96]);
+        other.load(3, 2, &mut key, &mut value);
+        assert!(key.iter().chain(&value).all(|x| x.is_finite()));
+    }
+}
+
+#[test]
 fn impossible_shapes_are_refused() {
     let shape = |kv_heads, capacity, key_dim| KvShape {
         kind: KvType::F16,
@@ -372,6 +485,18 @@ fn impossible_shapes_are_refused() {
     assert!(KvLayer::new(shape(0, 16, 64)).is_none());
     assert!(KvLayer::new(shape(4, usize::MAX, 64)).is_none());
     assert!(KvLayer::new(shape(usize::MAX / 64, 64, 64)).is_none());
-    assert_eq!(shape(2, 16, 32).bytes(), Some(2 * 16 * (32 + 64) * 2));
+    // Two lines more than the numbers take, to begin on one.
+    let bytes = 2 * 16 * (32 + 64) * 2 + 128;
+    assert_eq!(shape(2, 16, 32).bytes(), Some(bytes));
+    let bytes_of = |key_dim| {
+        let kind = KvType::Q8_0;
+        KvShape {
+            kind,
+            ..shape(2, 256, key_dim)
+        }
+        .bytes()
+    };
+    assert_eq!(bytes_of(32), Some(2 * 256 * (32 + 64) / 32 * 34 + 128));
+    assert_eq!(bytes_of(48), None);
     assert!(AttentionScratch::new(usize::MAX / 8, 1, &shape(1, 16, 64)).is_none());
 }

@@ -4,7 +4,7 @@
 //! the same order of every sum. Each operation is exactly rounded or exactly defined here, so
 //! results are the same bits on all of them, except for the payload of a NaN.
 //!
-//! The functions of one variable ([`exp`], [`tanh`], [`sigmoid`], [`erf`]) are written once, in
+//! The functions of one variable ([`exp`], [`exp2`], [`tanh`], [`sigmoid`], [`erf`]) are written once, in
 //! this vocabulary. What is computed with vectors is the business of `rows` and `attention`.
 
 #[cfg(target_arch = "x86_64")]
@@ -16,7 +16,7 @@ mod functions;
 mod neon;
 mod scalar;
 
-pub(crate) use functions::{erf, exp, sigmoid, tanh};
+pub(crate) use functions::{erf, exp, exp2, sigmoid, tanh};
 
 /// Lanes of a vector.
 pub(crate) const WIDTH: usize = 16;
@@ -28,6 +28,10 @@ pub(crate) const WIDTH: usize = 16;
 pub(crate) trait Floats: Copy + Send + Sync + 'static {
     /// Sixteen floats.
     type Vector: Copy;
+    /// Sixteen 32-bit whole numbers.
+    type Whole: Copy;
+    /// Sixteen pairs of 16-bit whole numbers.
+    type Pairs: Copy;
 
     /// Vectors that fit in the registers beside what a multiply-add loop needs for its operands.
     const ACCUMULATORS: usize;
@@ -72,6 +76,20 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
     /// `x · 2ⁿ`, rounded once, for whole `n` with `|n| ≤ 250` and `0.5 < x < 2`; NaN where
     /// `x` is NaN and `n` whole or NaN.
     fn scale_by_power_of_two(self, x: Self::Vector, n: Self::Vector) -> Self::Vector;
+
+    /// All lanes zero.
+    fn no_products(self) -> Self::Whole;
+    /// Sixteen pairs of signed bytes, the first of a pair the lower, widened.
+    fn load_pairs(self, from: &[u16; WIDTH]) -> Self::Pairs;
+    /// `sum + a · b`, where the product is that of the pairs' first numbers plus that of their
+    /// second ones; `b` is one pair, the first the lower half. No sum may exceed 32 bits, and `a`
+    /// must be of widened bytes.
+    fn add_products(self, sum: Self::Whole, a: Self::Pairs, b: i32) -> Self::Whole;
+    /// The nearest floats, ties to even.
+    fn whole_to_float(self, x: Self::Whole) -> Self::Vector;
+    /// Writes the nearest whole numbers, ties to even, two to a word, the first the lower. All
+    /// must fit in 16 bits.
+    fn store_pairs(self, x: Self::Vector, to: &mut [i32; WIDTH / 2]);
 
     /// The sum of the lanes: lane `i + 8` is added to lane `i`, then 4, 2 and 1 apart.
     fn sum(self, x: Self::Vector) -> f32;

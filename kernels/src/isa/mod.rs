@@ -20,7 +20,7 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-pub(crate) use floats::{Floats, WIDTH, erf, exp, sigmoid, tanh};
+pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
 pub(crate) use lanes::{CodeRange, Lanes, Task};
 pub(crate) use scalar::Scalar;
 

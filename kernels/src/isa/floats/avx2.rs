@@ -10,6 +10,8 @@ macro_rules! floats_with_avx2 {
     ($token:ty) => {
         impl Floats for $token {
             type Vector = [__m256; 2];
+            type Whole = [__m256i; 2];
+            type Pairs = [__m256i; 2];
 
             const ACCUMULATORS: usize = 6;
 
@@ -155,6 +157,54 @@ macro_rules! floats_with_avx2 {
             fn scale_by_power_of_two(self, x: [__m256; 2], n: [__m256; 2]) -> [__m256; 2] {
                 // SAFETY: the token proves AVX2.
                 unsafe { [scale(x[0], n[0]), scale(x[1], n[1])] }
+            }
+
+            #[inline(always)]
+            fn no_products(self) -> [__m256i; 2] {
+                // SAFETY: the token proves AVX2.
+                unsafe { [_mm256_setzero_si256(); 2] }
+            }
+
+            #[inline(always)]
+            fn load_pairs(self, from: &[u16; WIDTH]) -> [__m256i; 2] {
+                let from = from.as_ptr().cast::<__m128i>();
+                // SAFETY: the token proves AVX2; `from` points to 32 bytes.
+                unsafe {
+                    [
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(from)),
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(1))),
+                    ]
+                }
+            }
+
+            #[inline(always)]
+            fn add_products(self, sum: [__m256i; 2], a: [__m256i; 2], b: i32) -> [__m256i; 2] {
+                // SAFETY: the token proves AVX2.
+                unsafe {
+                    let b = _mm256_set1_epi32(b);
+                    [
+                        _mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b)),
+                        _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b)),
+                    ]
+                }
+            }
+
+            #[inline(always)]
+            fn whole_to_float(self, x: [__m256i; 2]) -> [__m256; 2] {
+                // SAFETY: the token proves AVX2.
+                unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
+            }
+
+            #[inline(always)]
+            fn store_pairs(self, x: [__m256; 2], to: &mut [i32; WIDTH / 2]) {
+                // SAFETY: the token proves AVX2; `to` points to room for 32 bytes.
+                unsafe {
+                    let (low, high) = (_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+                    // Packing interleaves the halves of its operands.
+                    let narrow =
+                        _mm256_permute4x64_epi64::<0b1101_1000>(_mm256_packs_epi32(low, high));
+                    _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow);
+                }
             }
 
             #[inline(always)]

@@ -7,6 +7,8 @@ use std::arch::x86_64::*;
 
 impl Floats for Avx512 {
     type Vector = __m512;
+    type Whole = __m512i;
+    type Pairs = __m512i;
 
     const ACCUMULATORS: usize = 24;
 
@@ -113,9 +115,42 @@ impl Floats for Avx512 {
     }
 
     #[inline(always)]
+    fn no_products(self) -> __m512i {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[u16; WIDTH]) -> __m512i {
+        // SAFETY: the token proves AVX-512; `from` is 32 bytes.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: __m512i, a: __m512i, b: i32) -> __m512i {
+        // SAFETY: the token proves AVX-512 VNNI.
+        unsafe { _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(b)) }
+    }
+
+    #[inline(always)]
+    fn whole_to_float(self, x: __m512i) -> __m512 {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, x: __m512, to: &mut [i32; WIDTH / 2]) {
+        // SAFETY: the token proves AVX-512; `to` has room for 32 bytes.
+        unsafe {
+            let narrow = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow);
+        }
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
         // SAFETY: every x86-64 CPU has the instruction; it reads nothing and cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

@@ -35,6 +35,29 @@ pub(crate) fn exp<S: Floats>(simd: S, x: S::Vector) -> S::Vector {
     simd.scale_by_power_of_two(p, n)
 }
 
+/// 2ˣ for x ≤ 0 within 2.1 units in the last place, subnormal results included; 0 for -∞, NaN for
+/// NaN. Of the exponential functions the one with the fewest multiplications: none reduces the
+/// argument.
+#[inline(always)]
+pub(crate) fn exp2<S: Floats>(simd: S, x: S::Vector) -> S::Vector {
+    // (2ʳ - 1) / r for |r| ≤ 1/2, lowest power first. The first is near ln 2 but not that: it is
+    // fitted with the others.
+    #[allow(clippy::approx_constant)]
+    const P: [f32; 5] = [
+        0.693_147,
+        0.240_222_42,
+        0.055_507_336,
+        0.009_671_513,
+        0.001_326_472_7,
+    ];
+    // Below this the result is 0. The bound comes first, so that a NaN passes.
+    let x = simd.max(simd.splat(-160.0), x);
+    let n = simd.round(x);
+    let r = simd.sub(x, n);
+    let p = simd.multiply_add(polynomial(simd, r, P), r, simd.splat(1.0));
+    simd.scale_by_power_of_two(p, n)
+}
+
 /// tanh x within 3 units in the last place.
 #[inline(always)]
 pub(crate) fn tanh<S: Floats>(simd: S, x: S::Vector) -> S::Vector {

@@ -36,6 +36,8 @@ macro_rules! floats_with_neon {
     ($token:ty) => {
         impl Floats for $token {
             type Vector = [float32x4_t; 4];
+            type Whole = [int32x4_t; 4];
+            type Pairs = [int16x8_t; 4];
 
             const ACCUMULATORS: usize = 6;
 
@@ -169,6 +171,61 @@ macro_rules! floats_with_neon {
             ) -> [float32x4_t; 4] {
                 // SAFETY: the token proves Advanced SIMD.
                 unsafe { quarters!(i => scale(x[i], n[i])) }
+            }
+
+            #[inline(always)]
+            fn no_products(self) -> [int32x4_t; 4] {
+                // SAFETY: the token proves Advanced SIMD.
+                unsafe { [vdupq_n_s32(0); 4] }
+            }
+
+            #[inline(always)]
+            fn load_pairs(self, from: &[u16; WIDTH]) -> [int16x8_t; 4] {
+                // SAFETY: the token proves Advanced SIMD; `from` is 32 bytes.
+                unsafe {
+                    let bytes = vld1q_s8_x2(from.as_ptr().cast());
+                    [
+                        vmovl_s8(vget_low_s8(bytes.0)),
+                        vmovl_high_s8(bytes.0),
+                        vmovl_s8(vget_low_s8(bytes.1)),
+                        vmovl_high_s8(bytes.1),
+                    ]
+                }
+            }
+
+            #[inline(always)]
+            fn add_products(
+                self,
+                sum: [int32x4_t; 4],
+                a: [int16x8_t; 4],
+                b: i32,
+            ) -> [int32x4_t; 4] {
+                // SAFETY: the token proves Advanced SIMD.
+                unsafe {
+                    let b = vreinterpretq_s16_s32(vdupq_n_s32(b));
+                    quarters!(i => {
+                        let low = vmull_s16(vget_low_s16(a[i]), vget_low_s16(b));
+                        let high = vmull_high_s16(a[i], b);
+                        vaddq_s32(sum[i], vpaddq_s32(low, high))
+                    })
+                }
+            }
+
+            #[inline(always)]
+            fn whole_to_float(self, x: [int32x4_t; 4]) -> [float32x4_t; 4] {
+                // SAFETY: the token proves Advanced SIMD.
+                unsafe { quarters!(i => vcvtq_f32_s32(x[i])) }
+            }
+
+            #[inline(always)]
+            fn store_pairs(self, x: [float32x4_t; 4], to: &mut [i32; WIDTH / 2]) {
+                // SAFETY: the token proves Advanced SIMD; `to` has room for 32 bytes.
+                unsafe {
+                    let narrow = quarters!(i => vmovn_s32(vcvtnq_s32_f32(x[i])));
+                    let low = vcombine_s16(narrow[0], narrow[1]);
+                    let high = vcombine_s16(narrow[2], narrow[3]);
+                    vst1q_s16_x2(to.as_mut_ptr().cast(), int16x8x2_t(low, high));
+                }
             }
 
             #[inline(always)]

@@ -7,6 +7,8 @@ use std::array::from_fn;
 
 impl Floats for Scalar {
     type Vector = [f32; WIDTH];
+    type Whole = [i32; WIDTH];
+    type Pairs = [[i16; 2]; WIDTH];
 
     const ACCUMULATORS: usize = 4;
 
@@ -99,6 +101,35 @@ impl Floats for Scalar {
             let half = whole >> 1;
             x[i] * power_of_two(half) * power_of_two(whole - half)
         })
+    }
+
+    #[inline(always)]
+    fn no_products(self) -> [i32; WIDTH] {
+        [0; WIDTH]
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[u16; WIDTH]) -> [[i16; 2]; WIDTH] {
+        from_fn(|i| [i16::from(from[i] as i8), i16::from((from[i] >> 8) as i8)])
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: [i32; WIDTH], a: [[i16; 2]; WIDTH], b: i32) -> [i32; WIDTH] {
+        let (first, second) = (i32::from(b as i16), b >> 16);
+        from_fn(|i| sum[i] + i32::from(a[i][0]) * first + i32::from(a[i][1]) * second)
+    }
+
+    #[inline(always)]
+    fn whole_to_float(self, x: [i32; WIDTH]) -> [f32; WIDTH] {
+        from_fn(|i| x[i] as f32)
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, x: [f32; WIDTH], to: &mut [i32; WIDTH / 2]) {
+        *to = from_fn(|i| {
+            let whole = |x: f32| x.round_ties_even() as i32;
+            (whole(x[2 * i]) & 0xffff) | (whole(x[2 * i + 1]) << 16)
+        });
     }
 
     #[inline(always)]

@@ -33,11 +33,13 @@ impl Kernel for Everything {
             simd.round(a),
             simd.scale_by_power_of_two(simd.splat(1.234_567_8), n),
             simd.load_f16(&bits),
+            products(simd, &bits, b),
             simd.load_bf16(&bits),
             simd.load_partial(&self.a[..7], 3.0),
             simd.splat(simd.sum(a)),
             simd.splat(simd.maximum(a)),
             exp(simd, a),
+            exp2(simd, simd.min(a, simd.zero())),
             tanh(simd, a),
             sigmoid(simd, a),
             erf(simd, a),
@@ -52,6 +54,20 @@ impl Kernel for Everything {
     }
 }
 
+/// Sums of products of the bytes of `bits` with a float rounded to 16 bits, every other one.
+#[inline(always)]
+fn products<S: Floats>(simd: S, bits: &[u16; WIDTH], x: S::Vector) -> S::Vector {
+    // The bounds come last, so that a NaN becomes a number.
+    let x = simd.max(simd.min(x, simd.splat(32_767.0)), simd.splat(-32_767.0));
+    let mut pairs = [0; WIDTH / 2];
+    simd.store_pairs(x, &mut pairs);
+    let mut sum = simd.no_products();
+    for pair in pairs {
+        sum = simd.add_products(sum, simd.load_pairs(bits), pair);
+    }
+    simd.whole_to_float(sum)
+}
+
 /// A function of one variable over a slice.
 struct Map<'a> {
     function: Function,
@@ -61,6 +77,7 @@ struct Map<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Exp,
+    Exp2,
     Tanh,
     Sigmoid,
     Erf,
@@ -76,6 +93,8 @@ impl Kernel for Map<'_> {
             let v = simd.load(x);
             let v = match self.function {
                 Function::Exp => exp(simd, v),
+                // For arguments that are not positive; a NaN passes.
+                Function::Exp2 => exp2(simd, simd.min(simd.zero(), v)),
                 Function::Tanh => tanh(simd, v),
                 Function::Sigmoid => sigmoid(simd, v),
                 Function::Erf => erf(simd, v),
@@ -172,6 +191,7 @@ fn functions_give_the_same_bits_over_all_magnitudes() {
     let reference = Cpu::with(Isa::Scalar).unwrap();
     for function in [
         Function::Exp,
+        Function::Exp2,
         Function::Tanh,
         Function::Sigmoid,
         Function::Erf,
@@ -211,6 +231,8 @@ fn worst(function: Function, lowest: f32, exact: impl Fn(f64) -> f64) -> (f64, f
 fn functions_are_as_exact_as_they_say() {
     let (error, at) = worst(Function::Exp, f32::NEG_INFINITY, f64::exp);
     assert!(error <= 1.0, "exp {at}: {error}");
+    let (error, at) = worst(Function::Exp2, f32::NEG_INFINITY, |x| x.min(0.0).exp2());
+    assert!(error <= 2.1, "exp2 {at}: {error}");
     let (error, at) = worst(Function::Tanh, f32::NEG_INFINITY, f64::tanh);
     assert!(error <= 3.0, "tanh {at}: {error}");
     let (error, at) = worst(Function::Sigmoid, -88.0, |x| 1.0 / (1.0 + (-x).exp()));
@@ -225,13 +247,21 @@ fn functions_at_their_ends() {
     for cpu in Cpu::all() {
         let y = apply(cpu, Function::Exp, &x);
         assert_eq!((y[0], y[1], y[3]), (0.0, f32::INFINITY, 1.0));
+        let exp2 = apply(cpu, Function::Exp2, &x);
+        assert_eq!((exp2[0], exp2[3]), (0.0, 1.0));
         let tanh = apply(cpu, Function::Tanh, &x);
         assert_eq!((tanh[0], tanh[1], tanh[3]), (-1.0, 1.0, 0.0));
         let sigmoid = apply(cpu, Function::Sigmoid, &x);
         assert_eq!((sigmoid[0], sigmoid[1], sigmoid[3]), (0.0, 1.0, 0.5));
         let erf = apply(cpu, Function::Erf, &x);
         assert_eq!((erf[0], erf[1], erf[3]), (-1.0, 1.0, 0.0));
-        assert!(y[2].is_nan() && tanh[2].is_nan() && sigmoid[2].is_nan() && erf[2].is_nan());
+        assert!(
+            y[2].is_nan()
+                && exp2[2].is_nan()
+                && tanh[2].is_nan()
+                && sigmoid[2].is_nan()
+                && erf[2].is_nan()
+        );
     }
 }
 

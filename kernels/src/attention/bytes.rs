@@ -1,0 +1,246 @@
+//! The two products of attention with a cache of bytes: blocks of 32 whole numbers with a scale.
+//!
+//! Queries and weights become 16-bit whole numbers too, relative to the largest of a row, so that
+//! sums of products are exact in 32 bits: of 32 dimensions with one scale of the key,
+//!
+//! ```text
+//! s = (Σ_blocks scale · Σ_dims query16 · key8) · factor        factor = largest query / 32767
+//! ```
+//!
+//! and, because the scale of a value goes into its weight, of all positions of a chunk:
+//!
+//! ```text
+//! a = (Σ_positions weight16 · value8) · largest / 32767
+//! weight16 = (weight · scale) · (32767 / largest)              largest = the largest weight · scale
+//! ```
+//!
+//! A query is off by 1/65534 of its largest element at most and a weighted scale by 1/65534 of the
+//! largest of its chunk, a 256th of what the rounding of a key or value to a byte is off by. Whole
+//! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
+
+use super::cache::{BYTES_BLOCK, KEY_BLOCK, VALUE_BLOCK};
+use super::halves::Stream;
+use super::{CHUNK, ROWS};
+use crate::isa::{Floats, WIDTH};
+use std::ops::Range;
+
+/// The largest 16-bit whole number.
+const LARGEST: f32 = 32_767.0;
+
+/// Below this a row is taken for zeros: the inverse of smaller numbers is not finite.
+const SMALLEST: f32 = 1e-30;
+
+/// Pairs of dimensions of a block.
+const PAIRS: usize = BYTES_BLOCK / 2;
+
+/// The queries of a block of rows for 32 dimensions, two 16-bit whole numbers to a word.
+pub(super) type Queries = [[i32; PAIRS]; ROWS];
+
+/// The weights of a row for a chunk, two 16-bit whole numbers to a word.
+pub(super) type Weights = [i32; CHUNK / 2];
+
+/// Makes `query`, a multiple of 32 floats, whole numbers of row `row`; returns what a product with
+/// them must be multiplied with.
+#[inline(always)]
+pub(super) fn round_query<S: Floats>(
+    simd: S,
+    query: &[f32],
+    row: usize,
+    queries: &mut [Queries],
+) -> f32 {
+    let query = query.as_chunks::<WIDTH>().0;
+    let mut most = simd.zero();
+    for x in query {
+        let x = simd.load(x);
+        most = simd.max(simd.max(x, simd.sub(simd.zero(), x)), most);
+    }
+    let most = simd.maximum(most);
+    let inverse = simd.splat(if most > SMALLEST { LARGEST / most } else { 0.0 });
+    for (query, to) in query.as_chunks::<2>().0.iter().zip(queries) {
+        for (x, to) in query.iter().zip(to[row].as_chunks_mut().0) {
+            let x = simd.mul(simd.load(x), inverse);
+            // The bounds come last, so that a NaN becomes a number.
+            let x = simd.max(simd.min(x, simd.splat(LARGEST)), simd.splat(-LARGEST));
+            simd.store_pairs(x, to);
+        }
+    }
+    most / LARGEST
+}
+
+/// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
+/// to their scores.
+///
+/// - `keys`: `(tiles, key_dim / 32, KEY_BLOCK)`.
+/// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
+/// - `weights`: `(ROWS, CHUNK)`.
+#[inline(always)]
+pub(super) fn scores<S: Floats>(
+    simd: S,
+    (row, rows, tiles): (usize, usize, Range<usize>),
+    keys: Stream<'_>,
+    queries: (&[Queries], &[f32; ROWS]),
+    weights: &mut [[f32; CHUNK]],
+) {
+    let at = (row, tiles);
+    match rows {
+        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8>(simd, at, keys, queries, weights),
+        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6>(simd, at, keys, queries, weights),
+        4 => score_rows::<S, 4>(simd, at, keys, queries, weights),
+        2 => score_rows::<S, 2>(simd, at, keys, queries, weights),
+        _ => score_rows::<S, 1>(simd, at, keys, queries, weights),
+    }
+}
+
+#[inline(always)]
+fn score_rows<S: Floats, const R: usize>(
+    simd: S,
+    (row, tiles): (usize, Range<usize>),
+    keys: Stream<'_>,
+    (queries, factors): (&[Queries], &[f32; ROWS]),
+    weights: &mut [[f32; CHUNK]],
+) {
+    let (Some(weights), Some(factors)) = (
+        weights[row..].first_chunk_mut::<R>(),
+        factors[row..].first_chunk::<R>(),
+    ) else {
+        unreachable!("{R} rows from {row} on");
+    };
+    let blocks = queries.len();
+    let numbers = keys.numbers.as_chunks::<KEY_BLOCK>().0;
+    for tile in tiles {
+        let mut sums = [simd.zero(); R];
+        let keys_of_tile = &numbers[tile * blocks..(tile + 1) * blocks];
+        for (index, (queries, block)) in queries.iter().zip(keys_of_tile).enumerate() {
+            let Some(queries) = queries[row..].first_chunk::<R>() else {
+                unreachable!("{R} rows from {row} on");
+            };
+            if !keys.ahead.is_empty() {
+                let near = keys.ahead.as_ptr();
+                let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
+                for line in 0..KEY_BLOCK.div_ceil(32) {
+                    simd.prefetch(near.wrapping_add(line * 32));
+                }
+            }
+            let block = block.as_chunks::<WIDTH>().0;
+            let mut whole = [simd.no_products(); R];
+            for i in 0..PAIRS {
+                let pairs = simd.load_pairs(&block[1 + i]);
+                for r in 0..R {
+                    whole[r] = simd.add_products(whole[r], pairs, queries[r][i]);
+                }
+            }
+            let scale = simd.load_f16(&block[0]);
+            for r in 0..R {
+                sums[r] = simd.multiply_add(simd.whole_to_float(whole[r]), scale, sums[r]);
+            }
+        }
+        for r in 0..R {
+            let score = simd.mul(sums[r], simd.splat(factors[r]));
+            simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+        }
+    }
+}
+
+/// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
+/// `positions` of a chunk times their weights.
+///
+/// - `values`: `(value_dim / 32, VALUE_BLOCK)`.
+/// - `weights`: `(ROWS, CHUNK)`; `rounded`: as many.
+/// - `sums`: `(rows of the block, stride)`.
+#[inline(always)]
+pub(super) fn weigh<S: Floats>(
+    simd: S,
+    (row, rows, positions): (usize, usize, Range<usize>),
+    values: Stream<'_>,
+    weights: (&[[f32; CHUNK]], &mut [Weights]),
+    (sums, stride): (&mut [f32], usize),
+) {
+    let sums = (sums, stride);
+    let at = (row, positions);
+    match rows {
+        8 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 8>(simd, at, values, weights, sums),
+        6 if S::ACCUMULATORS < 16 => weigh_rows::<S, 6>(simd, at, values, weights, sums),
+        4 => weigh_rows::<S, 4>(simd, at, values, weights, sums),
+        2 => weigh_rows::<S, 2>(simd, at, values, weights, sums),
+        _ => weigh_rows::<S, 1>(simd, at, values, weights, sums),
+    }
+}
+
+#[inline(always)]
+fn weigh_rows<S: Floats, const R: usize>(
+    simd: S,
+    (row, positions): (usize, Range<usize>),
+    values: Stream<'_>,
+    (weights, rounded): (&[[f32; CHUNK]], &mut [Weights]),
+    (sums, stride): (&mut [f32], usize),
+) {
+    let (Some(weights), Some(rounded)) = (
+        weights[row..].first_chunk::<R>(),
+        rounded[row..].first_chunk_mut::<R>(),
+    ) else {
+        unreachable!("{R} rows from {row} on");
+    };
+    let vectors = stride / WIDTH;
+    let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
+    let tiles = positions.start / WIDTH..positions.end.div_ceil(WIDTH);
+    let blocks = values.numbers.as_chunks::<VALUE_BLOCK>().0;
+    for (index, block) in blocks.iter().enumerate().take(vectors / 2) {
+        let (scales, block) = block.as_chunks::<WIDTH>().0.split_at(CHUNK / WIDTH);
+        let mut factors = [0.0; R];
+        for r in 0..R {
+            factors[r] = round(simd, tiles.clone(), scales, (&weights[r], &mut rounded[r]));
+        }
+        let block = block.as_chunks::<2>().0;
+        let near = values.ahead.as_ptr().wrapping_add(index * VALUE_BLOCK);
+        let mut whole = [[simd.no_products(); 2]; R];
+        let range = tiles.start * WIDTH / 2..(tiles.end * WIDTH / 2).min(CHUNK / 2);
+        for (pair, block) in range.clone().zip(&block[range]) {
+            if !values.ahead.is_empty() {
+                simd.prefetch(near.wrapping_add(pair * (VALUE_BLOCK / (CHUNK / 2))));
+            }
+            let pairs = [simd.load_pairs(&block[0]), simd.load_pairs(&block[1])];
+            for r in 0..R {
+                let weight = rounded[r][pair];
+                whole[r][0] = simd.add_products(whole[r][0], pairs[0], weight);
+                whole[r][1] = simd.add_products(whole[r][1], pairs[1], weight);
+            }
+        }
+        for r in 0..R {
+            let factor = simd.splat(factors[r]);
+            for v in 0..2 {
+                let sum = simd.mul(simd.whole_to_float(whole[r][v]), factor);
+                simd.store(sum, &mut sums[r * vectors + 2 * index + v]);
+            }
+        }
+    }
+}
+
+/// Makes the weights of a row for the `tiles` of a chunk, times the scales of the values, whole
+/// numbers; returns what a product with them must be multiplied with.
+#[inline(always)]
+fn round<S: Floats>(
+    simd: S,
+    tiles: Range<usize>,
+    scales: &[[u16; WIDTH]],
+    (weights, rounded): (&[f32; CHUNK], &mut Weights),
+) -> f32 {
+    let scales = &scales[tiles.clone()];
+    let weights = &weights.as_chunks::<WIDTH>().0[tiles.clone()];
+    let rounded = &mut rounded.as_chunks_mut().0[tiles];
+    // A product that is not a number, of a scale that is none and no weight, counts as zero.
+    let product = |weight: &[f32; WIDTH], scale: &[u16; WIDTH]| {
+        let product = simd.mul(simd.load(weight), simd.load_f16(scale));
+        simd.max(product, simd.zero())
+    };
+    let mut most = simd.zero();
+    for (weight, scale) in weights.iter().zip(scales) {
+        most = simd.max(product(weight, scale), most);
+    }
+    let most = simd.maximum(most);
+    let inverse = simd.splat(if most > SMALLEST { LARGEST / most } else { 0.0 });
+    for ((weight, scale), rounded) in weights.iter().zip(scales).zip(rounded) {
+        let x = simd.mul(product(weight, scale), inverse);
+        simd.store_pairs(simd.min(x, simd.splat(LARGEST)), rounded);
+    }
+    most / LARGEST
+}
