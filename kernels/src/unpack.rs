@@ -119,7 +119,7 @@ pub(crate) trait Unpack: Block + 'static {
 
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
-    /// minimums after the last group.
+    /// minimums before the first.
     ///
     /// Implementations are `#[inline(always)]`.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);

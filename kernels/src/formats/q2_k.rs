@@ -68,6 +68,13 @@ impl Unpack for Q2K {
         let scale = simd.half_to_float(halves);
         let groups = blocks.words4(simd, offset_of!(Q2K, groups));
         let [scales, offsets] = nibbles(simd, groups);
+        let mut pairs = [scales[0]; 8];
+        for (i, offsets) in offsets.into_iter().enumerate() {
+            [pairs[2 * i], pairs[2 * i + 1]] = byte_pairs(simd, offsets);
+        }
+        // Flipping the sign bit of the half negates it.
+        let negative = simd.xor(simd.shift_right::<16>(halves), simd.splat_int(0x8000));
+        sink.minimums16(pairs, simd.half_to_float(negative));
         let mask = simd.splat_int(0x0303_0303);
         unrolled!(HALF in 2, {
             let mut codes = blocks.words8(simd, offset_of!(Q2K, codes) + 32 * HALF);
@@ -84,12 +91,5 @@ impl Unpack for Q2K {
                 codes = shift_right_each::<2, S, 8>(simd, codes);
             });
         });
-        let mut pairs = [scales[0]; 8];
-        for (i, offsets) in offsets.into_iter().enumerate() {
-            [pairs[2 * i], pairs[2 * i + 1]] = byte_pairs(simd, offsets);
-        }
-        // Flipping the sign bit of the half negates it.
-        let negative = simd.xor(simd.shift_right::<16>(halves), simd.splat_int(0x8000));
-        sink.minimums16(pairs, simd.half_to_float(negative));
     }
 }

@@ -61,12 +61,12 @@ impl Unpack for Q4K {
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let header = blocks.words4(simd, offset_of!(Q4K, scale));
         let header = SixBit::unpack(simd, header);
+        sink.minimums32(header.offset_pairs, header.offset_factor);
         for pair in 0..4 {
             let bytes = blocks.words8(simd, offset_of!(Q4K, codes) + 32 * pair);
             let [low, high] = nibbles(simd, bytes);
             sink.group32(2 * pair, low, header.scales[2 * pair]);
             sink.group32(2 * pair + 1, high, header.scales[2 * pair + 1]);
         }
-        sink.minimums32(header.offset_pairs, header.offset_factor);
     }
 }

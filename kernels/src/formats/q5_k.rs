@@ -71,6 +71,7 @@ impl Unpack for Q5K {
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let header = blocks.words4(simd, offset_of!(Q5K, scale));
         let header = SixBit::unpack(simd, header);
+        sink.minimums32(header.offset_pairs, header.offset_factor);
         let fifth = simd.splat_int(0x1010_1010);
         let mut high = shift_left_each::<4, S, 8>(simd, blocks.words8(simd, offset_of!(Q5K, high)));
         // What the shift to the left drops: bits 4 to 7 of the last byte of each word.
@@ -88,6 +89,5 @@ impl Unpack for Q5K {
             sink.group32(2 * PAIR, first, header.scales[2 * PAIR]);
             sink.group32(2 * PAIR + 1, second, header.scales[2 * PAIR + 1]);
         });
-        sink.minimums32(header.offset_pairs, header.offset_factor);
     }
 }

@@ -76,7 +76,8 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
         self.simd.to_float(sum)
     }
 
-    /// Adds the products of integer minimums with the sums at `pairs`, in units of the word `unit`.
+    /// Begins with the products of integer minimums with the sums at `pairs`, in units of the word
+    /// `unit`.
     #[inline(always)]
     fn minimums<const N: usize>(
         &mut self,
@@ -92,7 +93,7 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
         let sum = self
             .simd
             .multiply_float(self.simd.to_float(sum), self.float(unit));
-        self.t = self.simd.multiply_add_float(sum, factor, self.t);
+        self.t = self.simd.multiply_float(sum, factor);
     }
 }
 

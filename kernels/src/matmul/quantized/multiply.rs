@@ -239,6 +239,23 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     assert!(groups <= GROUPS);
     let x = Words::<W>::new(x);
     let mut t = [simd.splat_float(0.0); W];
+    let integers = match L::MINS {
+        Mins::None | Mins::Float32 => None,
+        Mins::Integer32 => Some((part::PAIRS32, part::UNIT32, 4)),
+        Mins::Integer16 => Some((part::PAIRS16, part::UNIT16, 8)),
+    };
+    if let Some((pairs, unit, count)) = integers {
+        let mut sums = [simd.splat_int(0); W];
+        for (j, &pair) in tile.pairs[..count].iter().enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = simd.dot_pairs(*sum, pair, simd.splat_int(x.word(pairs + j, c)));
+            }
+        }
+        for (c, sum) in sums.into_iter().enumerate() {
+            let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sum));
+            t[c] = simd.multiply_float(sum, tile.factor);
+        }
+    }
     let (groups_of_8, _) = tile.codes.as_chunks::<8>();
     let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for number in 0..groups {
@@ -279,19 +296,6 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 t[c] = simd.multiply_add_float(tile.minimums[number], total, t[c]);
             }
         }
-    }
-    let (pairs, unit, count) = match L::MINS {
-        Mins::None | Mins::Float32 => return t,
-        Mins::Integer32 => (part::PAIRS32, part::UNIT32, 4),
-        Mins::Integer16 => (part::PAIRS16, part::UNIT16, 8),
-    };
-    for c in 0..W {
-        let mut sum = simd.splat_int(0);
-        for (j, &pair) in tile.pairs[..count].iter().enumerate() {
-            sum = simd.dot_pairs(sum, pair, simd.splat_int(x.word(pairs + j, c)));
-        }
-        let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sum));
-        t[c] = simd.multiply_add_float(sum, tile.factor, t[c]);
     }
     t
 }
