@@ -11,12 +11,14 @@
 //!   columns, as many at a time as the registers hold.
 //!
 //! Both do the same arithmetic in the same order, and so does every instruction set: the products
-//! of a group of 32 or 16 weights are summed exactly in integers; within a block of 256, for each
-//! group in ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, where
-//! integer minimums come first of all; then `y = t + y`. An activation scale has few digits, so that its product
-//! with any format's scale loses no bits that matter and can be looked up. So an element of the
-//! result has the same bits however many columns were multiplied at once and whoever computed it.
-//! (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in order of k.)
+//! of a group of 32 weights are summed exactly in integers; within a block of 256, for each group in
+//! ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, where integer
+//! minimums come first of all; then `y = t + y`. (Groups of 16: `u = float(first) * scale`,
+//! `u = float(last) * scale + u`, `t = u * activation scale + t`.) An activation scale has few
+//! digits, so that its product with any format's scale loses no bits that matter and can be looked
+//! up. So an element of the result has the same bits however many columns were multiplied at once
+//! and whoever computed it. (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in
+//! order of k.)
 
 mod float;
 mod quantized;

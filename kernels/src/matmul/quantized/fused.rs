@@ -120,14 +120,13 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
-        let of_x = self.float(part::SCALES + group);
         let [a, b, c, d, e, f, g, h] = raised::<S, L, 8>(self.simd, codes);
-        for (half, codes) in [[a, b, c, d], [e, f, g, h]].iter().enumerate() {
-            let start = part::STARTS16 + 2 * group + half;
-            let sum = self.dot(start, codes, group * 8 + 4 * half);
-            let scale = self.simd.multiply_float(scales[half], of_x);
-            self.t = self.simd.multiply_add_float(sum, scale, self.t);
-        }
+        let first = self.dot(part::STARTS16 + 2 * group, &[a, b, c, d], group * 8);
+        let last = self.dot(part::STARTS16 + 2 * group + 1, &[e, f, g, h], group * 8 + 4);
+        let both = self.simd.multiply_float(first, scales[0]);
+        let both = self.simd.multiply_add_float(last, scales[1], both);
+        let of_x = self.float(part::SCALES + group);
+        self.t = self.simd.multiply_add_float(both, of_x, self.t);
     }
 
     #[inline(always)]

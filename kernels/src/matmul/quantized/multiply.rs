@@ -279,14 +279,24 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 }
             }
             Group::Of16 => {
-                for half in 2 * number..2 * number + 2 {
-                    let start = x.skip(half).starts::<S, L>(simd, part::STARTS16);
-                    let codes = x.skip(part::CODES + half * 4).0;
+                let mut both = [simd.splat_float(0.0); W];
+                for half in 0..2 {
+                    let slot = 2 * number + half;
+                    let start = x.skip(slot).starts::<S, L>(simd, part::STARTS16);
+                    let codes = x.skip(part::CODES + slot * 4).0;
                     // SAFETY: the four words of the group are there for every column.
-                    let sums = unsafe { simd.dot::<L, 4, W>(start, &groups_of_4[half], codes) };
+                    let sums = unsafe { simd.dot::<L, 4, W>(start, &groups_of_4[slot], codes) };
                     for c in 0..W {
-                        t[c] = R::add::<S, W>(simd, (tile, half), (group, c), sums[c], t[c]);
+                        let sum = simd.to_float(sums[c]);
+                        both[c] = match half {
+                            0 => simd.multiply_float(sum, tile.scales[slot]),
+                            _ => simd.multiply_add_float(sum, tile.scales[slot], both[c]),
+                        };
                     }
+                }
+                for c in 0..W {
+                    let of_x = simd.splat_float(group.float(part::SCALES, c));
+                    t[c] = simd.multiply_add_float(both[c], of_x, t[c]);
                 }
             }
         }

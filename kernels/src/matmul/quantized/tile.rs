@@ -18,8 +18,9 @@ pub(super) struct Tile<S: Lanes> {
     pub(super) minimums: [S::Float; GROUPS],
     pub(super) pairs: [S::Int; GROUPS],
     pub(super) factor: S::Float,
-    /// Each scale times every mantissa of the activations' scales, if it was asked for.
-    pub(super) table: [[S::Float; VARIANTS]; SUPER / 16],
+    /// Each scale of a group of 32 times every mantissa of the activations' scales, if it was asked
+    /// for.
+    pub(super) table: [[S::Float; VARIANTS]; GROUPS],
 }
 
 /// What codes have been raised by in a tile. With instructions that multiply unsigned bytes, which
@@ -47,7 +48,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             minimums: [zero; GROUPS],
             pairs: [simd.splat_int(0); GROUPS],
             factor: zero,
-            table: [[zero; VARIANTS]; SUPER / 16],
+            table: [[zero; VARIANTS]; GROUPS],
         }
     }
 
@@ -60,12 +61,9 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             layout: PhantomData,
         };
         unpack::<S, B>(simd, panel, block, &mut sink);
-        if S::SCALES_BY_POWERS && full_panels {
-            let scales = match B::Layout::GROUP {
-                Group::Of32 => SUPER / 32,
-                Group::Of16 => SUPER / 16,
-            };
-            for (table, &scale) in tile.table.iter_mut().zip(&tile.scales[..scales]) {
+        let looked_up = S::SCALES_BY_POWERS && matches!(B::Layout::GROUP, Group::Of32);
+        if looked_up && full_panels {
+            for (table, &scale) in tile.table.iter_mut().zip(&tile.scales[..GROUPS]) {
                 for (v, product) in table.iter_mut().enumerate() {
                     let mantissa = 1.0 + v as f32 / VARIANTS as f32;
                     *product = simd.multiply_float(scale, simd.splat_float(mantissa));
