@@ -99,8 +99,8 @@ pub fn parse_kv(name: &str) -> Result<KvType, String> {
 }
 
 /// How the next token is chosen. The defaults suit models of any size; small ones need them: with
-/// the least probable tokens cut off, the embedded model ends 29 of 30 stories by itself within
-/// 256 tokens instead of 25.
+/// the least probable tokens cut off, the embedded model ends 30 of 30 stories by itself within
+/// 256 tokens instead of 27.
 #[derive(clap::Args, Clone, Debug)]
 pub struct SamplingArgs {
     /// Temperature: 0 always takes the most probable token, 1 draws as the model says

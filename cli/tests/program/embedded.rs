@@ -22,7 +22,7 @@ fn writes_stories_that_end() {
             );
         }
     }
-    // Measured: 29 of 30. Which ones depends on the last bits of the arithmetic.
+    // Measured: 30 of 30. Which ones depends on the last bits of the arithmetic.
     assert!(ended >= 3, "{ended} of 5 stories ended");
     let story = run("1", &[]);
     assert_eq!(run("1", &["-t", "1", "-b", "3"]).out, story.out);
