@@ -159,6 +159,8 @@ fn byte_pairs_merge_by_rank() {
     assert_eq!(tokenizer.encode("\n").unwrap(), [8]);
     // Bytes without a token are left out: there is no unknown token.
     assert_eq!(encode(&tokenizer, "hxe"), [0, 1]);
+    let glm = byte_pair("glm4").tokenizer();
+    assert_eq!(encode(&glm, "hello!"), [7, 9]);
     let whole = byte_pair("llama-bpe").tokenizer();
     assert_eq!(whole.encode("hello!").unwrap(), [10, 7, 9]);
     assert_eq!(whole.decode(&[10, 7, 9]).unwrap(), "hello!");
@@ -203,6 +205,28 @@ fn byte_pairs_over_characters() {
         " aé a\n\nax"
     );
     assert!(tokenizer.is_end_of_generation(1));
+}
+
+#[test]
+fn white_space_may_only_separate_words() {
+    let tokens = ["<s>", "</s>", "<unk>", "我", "们", "我们", "a", "b", "ab"];
+    let mut tokens: Vec<_> = tokens.iter().map(|&text| (text, NORMAL, 0.0)).collect();
+    tokens[0].1 = CONTROL;
+    tokens[1].1 = CONTROL;
+    tokens[2].1 = UNKNOWN;
+    let file = || {
+        File::new("whitespace", &tokens)
+            .set("tokenizer.ggml.pre", "whitespace")
+            .set("tokenizer.ggml.unknown_token_id", 2u32)
+            .set("tokenizer.ggml.merges", ["我 们", "a b"].as_slice())
+    };
+    let tokenizer = file().tokenizer();
+    assert!(tokenizer.warnings().is_empty());
+    assert_eq!(encode(&tokenizer, " 我们\tab \u{3000}a\n"), [5, 8, 6]);
+    let lower = file()
+        .set("tokenizer.ggml.normalizer.lowercase", true)
+        .tokenizer();
+    assert_eq!(encode(&lower, "AB aB"), [8, 8]);
 }
 
 #[test]
@@ -292,6 +316,40 @@ fn plamo_takes_the_best_cover_and_falls_back_to_bytes() {
     );
     let without = File::new("plamo2", &tokens[..100]).tokenizer();
     assert!(matches!(without.encode("a"), Err(Error::Tokenizer { .. })));
+}
+
+/// The texts of control tokens are text unless they are asked for, in every kind.
+#[test]
+fn control_tokens_do_not_come_out_of_plain_text() {
+    let bytes: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
+    let mut tokens = vec![
+        ("<unk>", UNKNOWN, 0.0),
+        ("<s>", CONTROL, 0.0),
+        ("<|im_end|>", USER, 0.0),
+        ("▁", NORMAL, -1.0),
+        ("a", NORMAL, -1.0),
+    ];
+    tokens.extend(bytes.iter().map(|text| (text.as_str(), BYTE, 0.0)));
+    for kind in ["llama", "t5", "rwkv", "plamo2", "bert", "gpt2"] {
+        let tokenizer = File::new(kind, &tokens)
+            .set("tokenizer.ggml.merges", ["a b"].as_slice())
+            .set("tokenizer.ggml.unknown_token_id", 0u32)
+            .set("tokenizer.ggml.bos_token_id", 1u32)
+            .set("tokenizer.ggml.seperator_token_id", 1u32)
+            .set("tokenizer.ggml.eos_token_id", 1u32)
+            .tokenizer();
+        let text = "a<s>a<|im_end|><unk>";
+        let plain = encode(&tokenizer, text);
+        assert!(
+            !plain.contains(&1) && !plain.contains(&2),
+            "{kind}: {plain:?}"
+        );
+        let parsed = tokenizer.encode_with(text, PARSED).unwrap();
+        assert!(
+            parsed.contains(&1) && parsed.contains(&2),
+            "{kind}: {parsed:?}"
+        );
+    }
 }
 
 #[test]

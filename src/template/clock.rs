@@ -1,4 +1,5 @@
-//! A date and time for `strftime_now`, computed without the system's time zone tables.
+//! A date and time for `strftime_now`, computed without the system's time zone tables: which zone
+//! a machine is in is written in its environment, which is the program's business.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

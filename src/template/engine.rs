@@ -7,7 +7,7 @@
 //! no other templates.
 
 use super::clock::Timestamp;
-use super::{json, lazy, methods, python, rewrite};
+use super::{json, lazy, methods, percent, python, remainder, rewrite};
 use minijinja::functions::namespace;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
@@ -99,13 +99,15 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.add_filter(rewrite::BOUNDED, bounded);
     environment.add_filter(rewrite::HELD, held);
     environment.add_filter(rewrite::APPENDED, appended);
+    environment.add_filter(remainder::PERCENT, percent::percent);
     lazy::add_to(&mut environment);
     environment.add_filter("indent", methods::indent);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.remove_global("debug");
+    let source = remainder::replace(source);
     let source =
-        rewrite::rewrite(source).map_err(|reason| Error::new(ErrorKind::SyntaxError, reason))?;
+        rewrite::rewrite(&source).map_err(|reason| Error::new(ErrorKind::SyntaxError, reason))?;
     environment.add_template_owned(TEMPLATE, source.into_owned())?;
     Ok(environment)
 }
@@ -185,7 +187,7 @@ fn appended(state: &State, left: &Value, right: &Value) -> Result<Value, Error> 
 }
 
 /// Appends `text` with the escapes of `markupsafe.escape`.
-fn escape(text: &str, out: &mut String) {
+pub(super) fn escape(text: &str, out: &mut String) {
     for letter in text.chars() {
         match letter {
             '&' => out.push_str("&amp;"),

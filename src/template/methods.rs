@@ -34,7 +34,7 @@ pub(super) fn call(
 }
 
 /// Widest field and precision that `format` may ask for: it would allocate any of them at once.
-const WIDTH: u64 = 10_000;
+pub(super) const WIDTH: u64 = 10_000;
 
 /// Refuses wide fields, and fields whose width is itself a field.
 fn check_widths(text: &str) -> Result<(), Error> {

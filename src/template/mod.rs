@@ -13,8 +13,10 @@ mod json;
 mod lazy;
 mod message;
 mod methods;
+mod percent;
 mod python;
 mod reasoning;
+mod remainder;
 mod rewrite;
 
 pub use clock::Timestamp;
@@ -55,7 +57,9 @@ pub struct RenderOptions {
     /// Variables that the template knows, such as `enable_thinking` or `documents`. They take
     /// precedence over everything else.
     pub variables: Map<String, serde_json::Value>,
-    /// The time that the template prints as the present; `None` is the system's, in UTC.
+    /// The time that the template prints as the present (`strftime_now`); `None` is the system's,
+    /// in UTC. `transformers` prints local time: a program that knows its time zone gives it here.
+    /// The library does not look for one, because that takes the environment.
     pub now: Option<Timestamp>,
 }
 

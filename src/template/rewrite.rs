@@ -11,6 +11,8 @@
 //! - Text appended to text that is marked safe is escaped for HTML, in Python even where nothing
 //!   else is: `{{ a|safe + b }}` becomes `{{ (a|safe)|`[`APPENDED`]`(b) }}`.
 //!
+//! - `%` fills the formats of a text: see [`super::remainder`], which is applied first.
+//!
 //! Finding the places takes the lexical structure of a template: nothing is a tag inside comments,
 //! strings, `raw` blocks and text, and an `if` inside brackets is no filter of the loop.
 
@@ -216,14 +218,14 @@ fn expression(tokens: &mut Tokens, opening: &str, closing: &[&str]) -> Option<(u
     range
 }
 
-struct Token<'a> {
-    text: &'a str, // a name, a number, a string with its quotes, or one other character
-    offset: usize,
-    last: bool, // the closing delimiter follows at once
+pub(super) struct Token<'a> {
+    pub text: &'a str, // a name, a number, a string with its quotes, or one other character
+    pub offset: usize,
+    pub last: bool, // the closing delimiter follows at once
 }
 
 /// The tokens of an expression or tag, up to its closing delimiter.
-struct Tokens<'a> {
+pub(super) struct Tokens<'a> {
     text: &'a str,
     position: usize,
     close: &'static str,
@@ -233,7 +235,7 @@ struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     /// Tokens of `text` from `position` up to `close`.
-    fn new(text: &'a str, position: usize, close: &'static str) -> Tokens<'a> {
+    pub fn new(text: &'a str, position: usize, close: &'static str) -> Tokens<'a> {
         Tokens {
             text,
             position,
@@ -241,6 +243,11 @@ impl<'a> Tokens<'a> {
             closed: false,
             count: 0,
         }
+    }
+
+    /// Offset after the closing delimiter, once all tokens are read.
+    pub fn end(&self) -> usize {
+        self.position
     }
 }
 
@@ -298,7 +305,7 @@ fn string_len(text: &str, quote: char) -> usize {
 }
 
 /// Bytes up to the tag that ends a `raw` block.
-fn raw_len(text: &str) -> usize {
+pub(super) fn raw_len(text: &str) -> usize {
     let mut position = 0;
     while let Some(start) = text[position..].find("{%") {
         let start = position + start;

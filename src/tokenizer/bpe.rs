@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::merge::{Merges, Scratch, Symbol};
-use super::pre::{Pre, Trait};
+use super::pre::Trait;
 use super::sentence::{Cuts, byte_tokens};
 use super::split::Splitter;
 use super::table::{MAX_SYMBOLS, Merge, PairTable, TextTable, Texts};
-use super::vocabulary::{TokenType, Vocabulary};
+use super::unicode::{Characters, SPACE};
+use super::vocabulary::{Header, TokenType, Vocabulary};
 use super::{Token, bytelevel};
 
 /// An encoder by merges.
@@ -31,6 +32,14 @@ pub(super) struct Bpe {
     whole_line_ends: bool,
     // Over characters: where a line can be cut without changing the result.
     cuts: Option<Cuts>,
+    // White space has no tokens: what is done with the words between.
+    words: Option<Case>,
+}
+
+/// What is done with the letters of words.
+enum Case {
+    Kept,
+    Lower,
 }
 
 const UNDECIDED: u8 = 0;
@@ -43,8 +52,9 @@ impl Bpe {
     pub fn new<'a>(
         vocabulary: &Vocabulary,
         merges: impl ExactSizeIterator<Item = &'a [u8]>,
-        pre: &Pre,
+        header: &Header,
     ) -> Result<Bpe, String> {
+        let pre = header.pre;
         let characters = pre.traits.contains(&Trait::Characters);
         let mut symbols = Texts::default();
         let mut table = TextTable::with_capacity(vocabulary.len());
@@ -102,6 +112,11 @@ impl Bpe {
                 .collect(),
             whole_pieces: pre.traits.contains(&Trait::WholePieces),
             whole_line_ends: pre.traits.contains(&Trait::WholeLineEnds),
+            words: match (pre.traits.contains(&Trait::DropsSpace), header.lowercase) {
+                (false, _) => None,
+                (true, false) => Some(Case::Kept),
+                (true, true) => Some(Case::Lower),
+            },
             symbols,
             table,
             pairs,
@@ -112,6 +127,9 @@ impl Bpe {
 
     /// Appends the tokens of a text.
     pub fn encode(&self, text: &str, scratch: &mut Scratch, out: &mut Vec<Token>) {
+        if let Some(case) = &self.words {
+            return self.words(text, case, scratch, out);
+        }
         match &self.cuts {
             None => self.splitter.split(text, &mut |piece| {
                 self.piece(piece.as_bytes(), scratch, out);
@@ -131,6 +149,19 @@ impl Bpe {
                         cuts.each(piece, |word| self.piece(word.as_bytes(), scratch, out));
                     }
                 });
+            }
+        }
+    }
+
+    fn words(&self, text: &str, case: &Case, scratch: &mut Scratch, out: &mut Vec<Token>) {
+        let characters = Characters::get();
+        for word in text.split(|c| characters.classes(c) & SPACE != 0) {
+            match case {
+                Case::Kept => self.piece(word.as_bytes(), scratch, out),
+                Case::Lower => {
+                    let lower = word.chars().filter_map(|c| c.to_lowercase().next());
+                    self.piece(lower.collect::<String>().as_bytes(), scratch, out);
+                }
             }
         }
     }

@@ -4,6 +4,10 @@
 //! added tokens and for decoding in pieces. Not for chat formats (see the chat template), nor for
 //! deciding when to stop: it only knows which tokens mean the end.
 //!
+//! Control tokens come out of a text only where the caller asks for it, in every kind: llama.cpp
+//! finds them in plain text too for the kinds `rwkv`, `plamo2` and, where a file calls them
+//! user-defined, `t5`. In 6,000 lines nothing else differs from it in these kinds.
+//!
 //! A [`Tokenizer`] is made in an instant; its tables are built when it is first used.
 
 mod added;
@@ -448,7 +452,7 @@ impl Tables {
             }
             TokenizerKind::BytePair => {
                 let merges = Vocabulary::merges(metadata).map_err(text)?;
-                Encoder::BytePair(Box::new(Bpe::new(&vocabulary, merges, header.pre)?))
+                Encoder::BytePair(Box::new(Bpe::new(&vocabulary, merges, header)?))
             }
             TokenizerKind::WordPiece => {
                 let normalizer = Normalizer {

@@ -18,7 +18,7 @@ use crate::{Error, Gguf, Result};
 pub enum TokenizerKind {
     /// `llama`: SentencePiece byte-pair encoding by scores, with byte fallback.
     SentencePiece,
-    /// `gpt2` and `gemma4`: byte-pair encoding by a list of merges.
+    /// `gpt2`, `gemma4` and `whitespace`: byte-pair encoding by a list of merges.
     BytePair,
     /// `bert`: WordPiece.
     WordPiece,
@@ -81,7 +81,7 @@ impl Header {
         let model = metadata.require_string(MODEL)?;
         let kind = match model {
             "llama" => TokenizerKind::SentencePiece,
-            "gpt2" | "gemma4" => TokenizerKind::BytePair,
+            "gpt2" | "gemma4" | "whitespace" => TokenizerKind::BytePair,
             "bert" => TokenizerKind::WordPiece,
             "t5" => TokenizerKind::Unigram,
             "rwkv" => TokenizerKind::Rwkv,
@@ -96,7 +96,7 @@ impl Header {
         };
         let mut warnings = Vec::new();
         let pre = match kind {
-            TokenizerKind::BytePair if model == "gemma4" => pre::find("gemma4"),
+            TokenizerKind::BytePair if matches!(model, "gemma4" | "whitespace") => pre::find(model),
             TokenizerKind::BytePair => find_pre(metadata, strict, &mut warnings)?,
             _ => None,
         };
@@ -105,7 +105,10 @@ impl Header {
         let boolean =
             |key: &str, default: bool| Ok::<bool, Error>(metadata.boolean(key)?.unwrap_or(default));
         let is = |wanted: TokenizerKind| kind == wanted;
-        let lowercase = boolean("tokenizer.ggml.normalizer.lowercase", true)?;
+        let lowercase = boolean(
+            "tokenizer.ggml.normalizer.lowercase",
+            !pre.traits.contains(&Trait::DropsSpace),
+        )?;
         let mut header = Header {
             kind,
             pre,

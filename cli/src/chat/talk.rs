@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use yareta::template::{Message, Piece, Role};
+use yareta::template::{Message, Piece, Role, Timestamp};
 use yareta::{CancelToken, Chat, FeedOptions, Sampler, Session};
 
 use crate::failure::{Failure, Outcome};
@@ -39,6 +39,13 @@ pub trait Talk {
     fn load(&mut self, path: &Path, turn: Turn<'_>) -> Outcome;
 }
 
+/// The present by the clock and in the time zone of the machine, as templates print it.
+fn local_time() -> Timestamp {
+    let now = jiff::Timestamp::now();
+    let offset = jiff::tz::TimeZone::system().to_offset(now);
+    Timestamp::from_unix(now.as_second() + i64::from(offset.seconds()))
+}
+
 /// A conversation by the model's chat template.
 pub struct Conversation {
     chat: Chat,
@@ -54,6 +61,7 @@ impl Conversation {
 
     /// Answers; the failure where the context ends says how much was said.
     fn answer(&mut self, line: &str, turn: Turn<'_>, stream: &mut Stream) -> Outcome<Figures> {
+        self.chat.options_mut().now = Some(local_time());
         let mut figures = Figures {
             prompt: 0,
             prompt_time: Duration::ZERO,
