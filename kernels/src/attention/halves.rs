@@ -14,10 +14,6 @@ use std::ops::Range;
 /// Numbers of 16 bits on a cache line.
 const LINE: usize = 32;
 
-/// So many positions before a value is needed it is asked for: from the second-level cache it takes
-/// longer than a thread hides. Keys need no such thing, a tile is read for all rows of the block.
-const SOON: usize = 12;
-
 /// The queries of a block for [`WIDTH`] dimensions.
 pub(super) type Queries = [[f32; WIDTH]; ROWS];
 
@@ -258,9 +254,12 @@ fn weigh_columns<S: Floats, const R: usize, const V: usize>(
             near = near.wrapping_add(vectors * WIDTH);
         }
         let value = &value[column..column + V];
-        // Every other vector begins a line.
-        for v in (0..V.min(4)).step_by(LINE / WIDTH) {
-            simd.prefetch(value.as_ptr().wrapping_add(vectors * SOON + v));
+        // Twelve positions early: from the second-level cache a value takes longer than a thread
+        // hides. Keys need no such thing, a tile of them is read for all rows of the block.
+        let soon = value.as_ptr().wrapping_add(vectors * 12);
+        simd.prefetch(soon);
+        if V >= 4 {
+            simd.prefetch(soon.wrapping_add(2));
         }
         let mut wide = [simd.zero(); V];
         for v in 0..V {
