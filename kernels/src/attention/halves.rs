@@ -254,6 +254,8 @@ fn weigh_columns<S: Floats, const R: usize, const V: usize>(
             near = near.wrapping_add(vectors * WIDTH);
         }
         let value = &value[column..column + V];
+        // Twelve positions early: from the second-level cache a value takes longer than a thread
+        // hides. Keys need no such thing, a tile of them is read for all rows of the block.
         let soon = value.as_ptr().wrapping_add(vectors * 12);
         simd.prefetch(soon);
         if V >= 4 {

@@ -9,17 +9,19 @@
 //! chunks of [`CHUNK`], aligned to absolute positions. For each row and chunk
 //!
 //! ```text
-//! m = max s[p]        l = Σ exp(s[p] - m)        a = Σ exp(s[p] - m) v[p]
+//! m = max s[p]        l = Σ 2^(s[p] - m)        a = Σ 2^(s[p] - m) v[p]
 //! ```
 //!
 //! and chunks are merged in order, from the first that the row sees:
 //!
 //! ```text
-//! M' = max(M, m)      L' = L exp(M - M') + l exp(m - M')      A' = A exp(M - M') + a exp(m - M')
+//! M' = max(M, m)      L' = L 2^(M - M') + l 2^(m - M')      A' = A 2^(M - M') + a 2^(m - M')
 //! ```
 //!
-//! The output is A / L. Where there are few blocks, as in generation, their chunks are computed as
-//! tasks of their own, and whoever finishes the last of a block merges them, in the same order.
+//! with scores s in units of ln 2, which the scale of the queries sees to: powers of two take the
+//! fewest multiplications. How s and a are computed depends on how the cache is stored, see `halves`
+//! and `bytes`. The output is A / L. Where there are few blocks, as in generation, runs of their
+//! chunks are tasks of their own, and whoever finishes the last of a block merges them, in the same order.
 //!
 //! What is cached where, rotation of queries and keys, and threads are the caller's business.
 
