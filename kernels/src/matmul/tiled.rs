@@ -9,7 +9,6 @@
 #![allow(unsafe_code)]
 
 use super::{ROWS_MULTIPLE, Rows};
-use crate::activations::part;
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use std::marker::PhantomData;
@@ -26,7 +25,7 @@ const COLUMNS: usize = 512;
 /// which they lie there: one panel of rows at a time.
 const FEW: usize = 32;
 
-const _: () = assert!(ROWS.is_multiple_of(ROWS_MULTIPLE) && part::TOTAL > 0);
+const _: () = assert!(ROWS.is_multiple_of(ROWS_MULTIPLE));
 
 /// Consecutive rows of a matrix, as many as a vector has lanes.
 pub(super) struct Panel<'a> {

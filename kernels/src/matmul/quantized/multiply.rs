@@ -7,10 +7,20 @@ use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use crate::matmul::Rows;
-use crate::matmul::tiled::{Sums, by_width};
+use crate::matmul::tiled::{OfWidth, Sums, by_width};
 use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
 use std::ops::Range;
+
+/// The full width of panels of instruction sets that scale by powers.
+const FULL: usize = 8;
+
+/// Words of a cache line.
+const LINE: usize = 16;
+
+/// Cache lines of the words of a full panel that are read where scales are looked up, all before
+/// [`part::SCALES`].
+const LINES: usize = part::SCALES * FULL / LINE;
 
 /// Adds to the sums the products of the tile with all their columns.
 #[inline(always)]
@@ -61,11 +71,9 @@ struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
 impl<S: Lanes, L: Layout> Task<S> for FullPanels<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run(self, simd: S) {
-        // The width as a constant: the only one that instruction sets with this path have.
-        const WIDTH: usize = 8;
         for panel in self.panels {
-            let columns = panel * WIDTH..(panel + 1) * WIDTH;
-            columns_of::<S, L, LookedUp, WIDTH>(simd, self.rows, self.tile, columns, self.sums);
+            let columns = panel * FULL..(panel + 1) * FULL;
+            columns_of::<S, L, LookedUp, FULL>(simd, self.rows, self.tile, columns, self.sums);
         }
     }
 }
@@ -79,7 +87,7 @@ struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
     layout: PhantomData<L>,
 }
 
-impl<S: Lanes, L: Layout> crate::matmul::tiled::OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
+impl<S: Lanes, L: Layout> OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
         columns_of::<S, L, Multiplied, W>(simd, self.rows, self.tile, self.columns, self.sums);
@@ -260,12 +268,11 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for number in 0..groups {
         let group = x.skip(number);
-        if S::SCALES_BY_POWERS && W == 8 {
-            for i in 0..6 {
-                simd.prefetch_near(
-                    x.0.wrapping_add(part::TOTAL * W + (number * 6 + i) * 16)
-                        .cast(),
-                );
+        if S::SCALES_BY_POWERS && W == FULL {
+            // An eighth of what a tile reads of the next panel's words, from the second-level cache.
+            let next = x.skip(part::TOTAL + number * part::SCALES / GROUPS);
+            for line in 0..LINES.div_ceil(GROUPS) {
+                simd.prefetch_near(next.0.wrapping_add(line * LINE).cast());
             }
         }
         match L::GROUP {
