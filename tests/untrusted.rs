@@ -120,7 +120,7 @@ fn what_is_whole_is_used() {
     // No change, and one of a value; then a token that does not exist and a cut.
     assert!(restore(model(), &[1]));
     assert!(restore(model(), &[1, 60, 0, 7]));
-    assert!(!restore(model(), &[1, 25, 0, 0xff]));
+    assert!(!restore(model(), &[1, 29, 0, 0xff]));
     assert!(!restore(model(), &[2]));
     // No tokens at all, and more than there are bytes for.
     assert!(restore(model(), &[0, 0, 0, 0, 0]));

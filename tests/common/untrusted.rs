@@ -7,7 +7,7 @@ use yareta::template::{ChatTemplate, Message, RenderOptions};
 use yareta::{EncodeOptions, Model, SessionOptions, Tokenizer};
 
 /// Bytes of a saved session before those that its tokens need: magic, version, fingerprint.
-const SAVED_HEADER: usize = 20;
+const SAVED_HEADER: usize = 8 + 4 + 8 + 4;
 
 /// Restores a session from a saved one of `model` with changes: the first byte decides whether the
 /// rest takes the place of all that comes after the header, or is a list of places and bytes to
