@@ -6,7 +6,8 @@ use yareta::gguf::{Array, Gguf, Writer};
 use yareta::template::{ChatTemplate, Message, RenderOptions};
 use yareta::{EncodeOptions, Model, SessionOptions, Tokenizer};
 
-/// Bytes of a saved session before those that its tokens need: magic, version, fingerprint.
+/// Bytes of a saved session before those that its tokens need: magic, version,
+/// fingerprint, type of the cache.
 const SAVED_HEADER: usize = 8 + 4 + 8 + 4;
 
 /// Restores a session from a saved one of `model` with changes: the first byte decides whether the
