@@ -131,7 +131,13 @@ fn every_format_agrees_on_every_instruction_set() {
             for rows in [1, 5, 16, 35] {
                 let blocks = blocks(format, rows * len / format.block_len(), &mut random);
                 let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");
-                for count in [1, 2, 3, 8, 9, 67] {
+                // So many that scales are looked up, once for each format: emulated, they take long.
+                let many = if rows == 35 && len >= 256 && Some(&len) == lengths.last() {
+                    67
+                } else {
+                    9
+                };
+                for count in [1, 2, 3, 8, many] {
                     let x = columns(count, len, &mut random);
                     let expected = product(scalar, matrix, &x);
                     for cpu in Cpu::all() {
