@@ -13,7 +13,7 @@ use crate::format::{BlockTask, Format};
 use crate::formats::{Block, SUPER};
 use crate::isa::Cpu;
 use crate::matmul::Weights;
-use std::ops::{BitOr, Range};
+use std::ops::Range;
 
 /// Where the parts of one block of a panel lie, in words per column; a part holds its words column
 /// by column, `[word][column]`.
@@ -97,14 +97,6 @@ impl Precision {
     /// Whether all of `other` is served.
     pub(crate) const fn serves(self, other: Precision) -> bool {
         self.0 & other.0 == other.0
-    }
-}
-
-impl BitOr for Precision {
-    type Output = Precision;
-
-    fn bitor(self, other: Precision) -> Precision {
-        self.and(other)
     }
 }
 
