@@ -63,7 +63,11 @@ impl Kernel for Int8 {
             // SAFETY: `x` is eight words for each column.
             #[allow(unsafe_code)]
             let next = unsafe {
-                simd.dot::<Nibbles, 8, COLUMNS>(sums, black_box(&codes), black_box(&x).as_ptr())
+                simd.dot_tile::<Nibbles, 8, COLUMNS>(
+                    sums,
+                    black_box(&codes),
+                    black_box(&x).as_ptr(),
+                )
             };
             sums = next;
         }

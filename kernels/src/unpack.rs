@@ -230,6 +230,12 @@ macro_rules! unrolled {
     ($i:ident in 4, $body:block) => {
         unrolled!(@ $body $i 0 1 2 3)
     };
+    ($i:ident in 8, $body:block) => {
+        unrolled!(@ $body $i 0 1 2 3 4 5 6 7)
+    };
+    ($i:ident in 16, $body:block) => {
+        unrolled!(@ $body $i 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
     (@ $body:block $i:ident $($number:literal)*) => {
         $({
             const $i: usize = $number;

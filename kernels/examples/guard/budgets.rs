@@ -4,11 +4,67 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::counted::{COLUMNS, ISAS, Work, cases};
-use crate::{is_installed, output};
+use crate::counted::{COLUMNS, Counter, Work};
+use crate::{emulated, is_installed, output};
 
-/// The table: what was counted when it was written.
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/budgets.txt");
+/// What instructions are counted of.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// This very program.
+    This,
+    /// A build of it for 64-bit Arm.
+    Arm(&'a str),
+}
+
+impl Subject<'_> {
+    fn counter(self) -> Counter {
+        match self {
+            Subject::This => Counter::Callgrind,
+            Subject::Arm(_) => Counter::Emulator,
+        }
+    }
+
+    /// The table: what was counted when it was written.
+    fn table(self) -> &'static str {
+        match self {
+            Subject::This => concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/budgets.txt"),
+            Subject::Arm(_) => concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/arm.txt"),
+        }
+    }
+
+    /// How the table is written, after the name of the program.
+    fn how(self) -> String {
+        match self {
+            Subject::This => "measure".into(),
+            Subject::Arm(_) => "arm BUILD measure".into(),
+        }
+    }
+
+    /// Instructions of each case, in order; `None` where what counts them is not installed.
+    fn instructions(self) -> Result<Option<Vec<u64>>, String> {
+        match self {
+            Subject::This => callgrind(),
+            Subject::Arm(program) => emulated::count(program),
+        }
+    }
+
+    /// Instructions per weight of each case, in order.
+    fn count(self) -> Result<Option<Vec<f64>>, String> {
+        let Some(instructions) = self.instructions()? else {
+            return Ok(None);
+        };
+        let cases = self.counter().cases();
+        if instructions.len() != cases.count() {
+            let count = instructions.len();
+            return Err(format!("budgets: {count} counts, not one for each case"));
+        }
+        let cases = self.counter().cases().zip(instructions);
+        let per_weight = |((work, _, columns), count): ((Work, _, _), u64)| {
+            count as f64 / work.size(columns) as f64
+        };
+        Ok(Some(cases.map(per_weight).collect()))
+    }
+}
 
 /// How much more than the table says is still within the budget. Counts repeat exactly; this is
 /// for what a change elsewhere does to the compiler's choices.
@@ -18,15 +74,16 @@ const MARGIN: f64 = 1.05;
 const LOOSE: f64 = 0.9;
 
 /// Counts everything and compares it with the table.
-pub fn check() -> Result<(), String> {
-    let Some(counts) = count()? else {
-        eprintln!("budgets: skipped, because there is no valgrind");
+pub fn check(subject: Subject<'_>) -> Result<(), String> {
+    let Some(counts) = subject.count()? else {
+        eprintln!("budgets: skipped, because there is no valgrind, or no emulator");
         return Ok(());
     };
-    let table = std::fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+    let path = subject.table();
+    let table = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let mut faults = String::new();
     let mut loose = 0;
-    for ((work, isa, columns), count) in cases().zip(&counts) {
+    for ((work, isa, columns), count) in subject.counter().cases().zip(&counts) {
         let Some(budget) = budget(&table, &work.name(), isa.name(), columns) else {
             return Err(format!("budgets: {} is not in the table", work.name()));
         };
@@ -49,22 +106,29 @@ pub fn check() -> Result<(), String> {
     Err(format!(
         "budgets: more instructions for a weight than the table allows\n{faults}\
          This is {}; the table was measured with {}.\n\
-         If the loss is meant: cargo run --release -p yareta-kernels --example guard -- measure",
+         If the loss is meant: cargo run --release -p yareta-kernels --example guard -- {}",
         compiler(),
         table
             .lines()
             .find_map(|line| line.strip_prefix("# compiler: "))
             .unwrap_or("?"),
+        subject.how(),
     ))
 }
 
 /// Counts everything and writes the table.
-pub fn write() -> Result<(), String> {
-    let counts = count()?.ok_or("there is no valgrind to measure with")?;
+pub fn write(subject: Subject<'_>) -> Result<(), String> {
+    let counts = subject.count()?;
+    let counts = counts.ok_or("there is no valgrind, or no emulator, to measure with")?;
+    let counted_by = match subject.counter() {
+        Counter::Callgrind => "callgrind",
+        Counter::Emulator => "the emulator",
+    };
     let mut table = format!(
-        "# Instructions for each weight and column, counted by callgrind; for `prepare`, for each\n\
-         # activation. Written by: cargo run --release -p yareta-kernels --example guard -- measure\n\
+        "# Instructions for each weight and column, counted by {counted_by}; for `prepare`,\n\
+         # for each activation. Written by: cargo run --release -p yareta-kernels --example guard -- {}\n\
          # compiler: {}\n",
+        subject.how(),
         compiler()
     );
     let mut row = |cells: &[String]| {
@@ -74,24 +138,26 @@ pub fn write() -> Result<(), String> {
         }
         table.push('\n');
     };
-    let heads = ISAS
+    let isas = subject.counter().isas();
+    let heads = isas
         .iter()
         .flat_map(|isa| COLUMNS.map(|columns| format!("{isa}:{columns}")));
     row(&std::iter::once("what".into())
         .chain(heads)
         .collect::<Vec<_>>());
-    let per_row = ISAS.len() * COLUMNS.len();
+    let per_row = isas.len() * COLUMNS.len();
     for (work, counts) in Work::all().zip(counts.chunks(per_row)) {
         let cells = counts.iter().map(|count| format!("{count:.3}"));
         row(&std::iter::once(work.name())
             .chain(cells)
             .collect::<Vec<_>>());
     }
-    std::fs::write(PATH, table).map_err(|error| format!("{PATH}: {error}"))
+    let path = subject.table();
+    std::fs::write(path, table).map_err(|error| format!("{path}: {error}"))
 }
 
-/// Instructions per weight of each case, in order; `None` without valgrind.
-fn count() -> Result<Option<Vec<f64>>, String> {
+/// Instructions of each case, in order; `None` without valgrind.
+fn callgrind() -> Result<Option<Vec<u64>>, String> {
     if !is_installed("valgrind") {
         return Ok(None);
     }
@@ -108,7 +174,7 @@ fn count() -> Result<Option<Vec<f64>>, String> {
             .arg("counted"),
     )?;
     let mut counts = Vec::new();
-    for (number, (work, _, columns)) in cases().enumerate() {
+    for number in 0..Counter::Callgrind.cases().count() {
         let path = directory.0.join(format!("out.{}", number + 1));
         let dump = std::fs::read_to_string(&path)
             .map_err(|error| format!("callgrind wrote no {}: {error}", path.display()))?;
@@ -117,7 +183,7 @@ fn count() -> Result<Option<Vec<f64>>, String> {
             .find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok())
             .filter(|total| *total > 0)
             .ok_or_else(|| format!("no totals in {}", path.display()))?;
-        counts.push(total as f64 / work.size(columns) as f64);
+        counts.push(total);
     }
     Ok(Some(counts))
 }

@@ -5,8 +5,39 @@ use std::hint::black_box;
 
 use yareta_kernels::{Activations, Cpu, Format, Isa, MatMul, Matrix, Precision, Prepare};
 
-/// Instruction sets that valgrind knows.
-pub const ISAS: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+/// What counts instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Valgrind's tool, which runs x86-64 code.
+    Callgrind,
+    /// The emulator of 64-bit Arm.
+    Emulator,
+}
+
+impl Counter {
+    /// What counts the instructions of this very program.
+    const OF_THIS: Counter = match cfg!(target_arch = "aarch64") {
+        true => Counter::Emulator,
+        false => Counter::Callgrind,
+    };
+
+    /// Instruction sets that it knows.
+    pub fn isas(self) -> &'static [Isa] {
+        match self {
+            Counter::Callgrind => &[Isa::Scalar, Isa::Avx2],
+            Counter::Emulator => &[Isa::Neon, Isa::NeonDot, Isa::NeonI8mm],
+        }
+    }
+
+    /// Each case once, in order.
+    pub fn cases(self) -> impl Iterator<Item = (Work, Isa, usize)> {
+        let isas = self.isas().iter();
+        Work::all().flat_map(move |work| {
+            isas.clone()
+                .flat_map(move |&isa| COLUMNS.map(|columns| (work, isa, columns)))
+        })
+    }
+}
 
 /// Columns of the two regimes of matrix products; the second are whole panels of every
 /// instruction set.
@@ -49,18 +80,10 @@ impl Work {
     }
 }
 
-/// Each case once, in order.
-pub fn cases() -> impl Iterator<Item = (Work, Isa, usize)> {
-    Work::all().flat_map(|work| {
-        ISAS.into_iter()
-            .flat_map(move |isa| COLUMNS.map(|columns| (work, isa, columns)))
-    })
-}
-
 /// Does the work of each case once, in a call of [`measured`].
 pub fn run() {
-    for (work, isa, columns) in cases() {
-        let cpu = Cpu::with(isa).expect("valgrind knows the instruction set");
+    for (work, isa, columns) in Counter::OF_THIS.cases() {
+        let cpu = Cpu::with(isa).expect("the counter knows the instruction set");
         let (Work::Product(format) | Work::Prepare(format)) = work;
         let values: Vec<f32> = (0..columns * COLS).map(|i| (i % 17) as f32 - 8.0).collect();
         let mut x = Activations::with_capacity(cpu, columns, COLS);
@@ -80,8 +103,10 @@ pub fn run() {
     }
 }
 
-/// The function inside which instructions are counted.
+/// The function inside which instructions are counted. It returns itself, and does not leave that to
+/// the work.
 #[inline(never)]
 fn measured(work: &dyn Fn()) {
     black_box(work)();
+    black_box(());
 }

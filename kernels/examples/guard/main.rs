@@ -12,25 +12,41 @@
 //! cargo run --release -p yareta-kernels --example guard -- measure   writes the table of budgets
 //! ```
 //!
-//! Needs valgrind and binutils on x86-64 Linux, and says what it leaves out where they are not.
+//! Needs valgrind and binutils on x86-64 Linux, and says what it leaves out where they are not. The
+//! instructions of 64-bit Arm are counted by user-mode emulation of a build of this program for it,
+//! on any Linux ([`emulated`]):
+//!
+//! ```text
+//! cargo build --release -p yareta-kernels --example guard --target aarch64-unknown-linux-gnu
+//! cargo run --release -p yareta-kernels --example guard -- arm BUILD           checks
+//! cargo run --release -p yareta-kernels --example guard -- arm BUILD measure   writes its table
+//! ```
 
 mod budgets;
 mod calls;
 mod counted;
+mod emulated;
 
 use std::process::{Command, ExitCode, Stdio};
 
+use budgets::Subject;
+
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
-    let outcomes = match argument.as_deref() {
-        // What callgrind is run on.
-        Some("counted") => {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcomes = match arguments[..] {
+        // What callgrind and the emulator are run on.
+        ["counted"] => {
             counted::run();
             vec![]
         }
-        Some("measure") => vec![budgets::write()],
-        None => vec![budgets::check(), calls::check()],
-        Some(other) => vec![Err(format!("`{other}` is neither `measure` nor nothing"))],
+        [] => vec![budgets::check(Subject::This), calls::check()],
+        ["measure"] => vec![budgets::write(Subject::This)],
+        ["arm", build] => vec![budgets::check(Subject::Arm(build))],
+        ["arm", build, "measure"] => vec![budgets::write(Subject::Arm(build))],
+        _ => vec![Err(
+            "neither `measure`, `arm BUILD [measure]` nor nothing".into()
+        )],
     };
     let faults: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     faults.iter().for_each(|fault| eprintln!("{fault}"));

@@ -16,7 +16,8 @@ use crate::matmul::Weights;
 use std::ops::Range;
 
 /// Where the parts of one block of a panel lie, in words per column; a part holds its words column
-/// by column, `[word][column]`.
+/// by column, `[word][column]`. Where the instruction set wants words of codes together
+/// (`Lanes::WORDS`), that part is `[word / 2][column][word % 2]`.
 ///
 /// A scale is `(1 + v / 16) · 2ᵉ`: it stands there as a whole, and as the variant `v` and the
 /// exponent `e`, for kernels that look the product with a variant up and add the exponent.
@@ -105,6 +106,8 @@ impl Precision {
 #[derive(Debug)]
 pub struct Activations {
     cpu: Cpu,
+    /// Words of a column's codes that lie together.
+    words: usize,
     columns: usize,
     len: usize,
     precision: Precision,
@@ -117,6 +120,7 @@ impl Activations {
     pub fn with_capacity(cpu: Cpu, columns: usize, len: usize) -> Activations {
         Activations {
             cpu,
+            words: cpu.matrix_words(),
             columns: 0,
             len: 0,
             precision: Precision(0),
@@ -150,6 +154,12 @@ impl Activations {
 
     pub(crate) fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Words of a column's codes that lie together.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> usize {
+        self.words
     }
 
     /// The panels that the columns are held in.

@@ -7,7 +7,7 @@
 
 use super::{Activations, Panels, Precision, START_OFFSET, VARIANTS, part};
 use crate::formats::SUPER;
-use crate::isa::{Cpu, Floats, Kernel, Simd, WIDTH};
+use crate::isa::{Cpu, Floats, Kernel, Lanes, Simd, WIDTH};
 use crate::jobs::{Claims, SharedOutput};
 use std::ops::Range;
 
@@ -143,7 +143,7 @@ impl Kernel for Work<'_, '_> {
                     let out = unsafe { job.codes.piece(start..start + width * part::TOTAL) };
                     for (c, column) in columns.clone().enumerate() {
                         let x = &job.x[column * job.len..][values.clone()];
-                        quantize(simd, job, x, (width, &mut out[c..]));
+                        quantize(simd, job, x, (c, width, &mut *out));
                     }
                 }
             }
@@ -163,10 +163,14 @@ fn interleave(job: &Prepare<'_>, columns: &Range<usize>, values: &Range<usize>, 
     }
 }
 
-/// Quantizes a block of values, at most 256, into one column of a panel of `width`; `out` begins at
-/// that column.
+/// Quantizes a block of values, at most 256, into column `c` of the block `out` of a panel of `width`.
 #[inline(always)]
-fn quantize<S: Floats>(simd: S, job: &Prepare<'_>, x: &[f32], (width, out): (usize, &mut [i32])) {
+fn quantize<S: Simd>(
+    simd: S,
+    job: &Prepare<'_>,
+    x: &[f32],
+    (c, width, out): (usize, usize, &mut [i32]),
+) {
     let mut padded = [0.0; SUPER];
     let x = match <&[f32; SUPER]>::try_from(x) {
         Ok(x) => x,
@@ -185,7 +189,8 @@ fn quantize<S: Floats>(simd: S, job: &Prepare<'_>, x: &[f32], (width, out): (usi
         let codes = &mut block.codes[g * GROUP..(g + 1) * GROUP];
         (block.scales[g], block.sums[g]) = group(simd, x, codes);
     }
-    block.write(job, width, out);
+    block.write_codes::<S>(c, width, out);
+    block.write_numbers(job, width, &mut out[c..]);
 }
 
 /// A block of values, quantized.
@@ -197,13 +202,20 @@ struct Block {
 }
 
 impl Block {
-    /// Writes what the job's precision wants.
+    /// Writes the codes.
     #[inline(always)]
-    fn write(&self, job: &Prepare<'_>, width: usize, out: &mut [i32]) {
+    fn write_codes<S: Lanes>(&self, c: usize, width: usize, out: &mut [i32]) {
         let (words, _) = self.codes.as_chunks::<4>();
         for (n, word) in words.iter().enumerate() {
-            out[(part::CODES + n) * width] = i32::from_le_bytes(*word);
+            let (first, within) = (n / S::WORDS * S::WORDS, n % S::WORDS);
+            let at = (part::CODES + first) * width + c * S::WORDS + within;
+            out[at] = i32::from_le_bytes(*word);
         }
+    }
+
+    /// Writes what else the job's precision wants; `out` begins at the column.
+    #[inline(always)]
+    fn write_numbers(&self, job: &Prepare<'_>, width: usize, out: &mut [i32]) {
         for (g, (scale, [low, high])) in self.scales.iter().zip(self.sums).enumerate() {
             out[(part::STARTS32 + g) * width] = -START_OFFSET * (low + high);
             out[(part::EXPONENTS + g) * width] = scale.exponent().to_bits() as i32;

@@ -43,6 +43,14 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// unsigned by signed bytes, else 0.
     const SIGNED_OFFSET: i32;
 
+    /// How many consecutive words of a column's codes lie together in a panel of activations, the
+    /// same words of the next column behind them: what [`Lanes::dot_tile`] wants.
+    const WORDS: usize = 1;
+
+    /// Whether products of signed codes cost no more than those of unsigned ones. Then codes in a
+    /// tile have no offset, and sums begin with nothing.
+    const SIGNED_IN_TILES: bool = false;
+
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
     /// multiplications. Then [`Lanes::COLUMNS`] is 8.
     const SCALES_BY_POWERS: bool = false;
@@ -191,6 +199,31 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         codes: &[Self::Int; N],
         x: *const i32,
     ) -> [Self::Int; W];
+
+    /// The codes of a group as [`Lanes::dot_tile`] wants them.
+    #[inline(always)]
+    fn for_tile(self, codes: [Self::Int; 8]) -> [Self::Int; 8] {
+        codes
+    }
+
+    /// As [`Lanes::dot`], of codes that [`Lanes::for_tile`] gave, all or the first or last half of
+    /// them, where [`Lanes::WORDS`] words of a column lie together at `x`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::dot`].
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_tile<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [Self::Int; W],
+        codes: &[Self::Int; N],
+        x: *const i32,
+    ) -> [Self::Int; W] {
+        const { assert!(Self::WORDS == 1) };
+        // SAFETY: the caller's promise.
+        unsafe { self.dot::<F, N, W>(start, codes, x) }
+    }
 
     /// Reads `ROWS` floats.
     ///

@@ -43,20 +43,24 @@ pub enum Isa {
     Neon,
     /// [`Isa::Neon`] with the integer dot product (FEAT_DotProd).
     NeonDot,
+    /// [`Isa::NeonDot`] with the product of 8-bit matrices (FEAT_I8MM).
+    NeonI8mm,
 }
 
 impl Isa {
     /// Every instruction set, best last within each architecture.
-    pub const ALL: [Isa; 6] = [
+    pub const ALL: [Isa; 7] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512,
         Isa::Neon,
         Isa::NeonDot,
+        Isa::NeonI8mm,
     ];
 
-    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `neondot`.
+    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `neondot`,
+    /// `neoni8mm`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
@@ -65,6 +69,7 @@ impl Isa {
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
             Isa::NeonDot => "neondot",
+            Isa::NeonI8mm => "neoni8mm",
         }
     }
 
@@ -86,18 +91,19 @@ impl Isa {
                         && is_x86_feature_detected!("avx512vl")
                         && is_x86_feature_detected!("avx512vnni")
                 }
-                Isa::Neon | Isa::NeonDot => false,
+                Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
             }
         }
         #[cfg(target_arch = "aarch64")]
         {
+            use std::arch::is_aarch64_feature_detected;
+            let neon = is_aarch64_feature_detected!("neon");
+            let dot = neon && is_aarch64_feature_detected!("dotprod");
             match self {
                 Isa::Scalar => true,
-                Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-                Isa::NeonDot => {
-                    std::arch::is_aarch64_feature_detected!("neon")
-                        && std::arch::is_aarch64_feature_detected!("dotprod")
-                }
+                Isa::Neon => neon,
+                Isa::NeonDot => dot,
+                Isa::NeonI8mm => dot && is_aarch64_feature_detected!("i8mm"),
                 Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
             }
         }
@@ -182,14 +188,19 @@ impl Cpu {
         self.matrix_shape().0
     }
 
-    fn matrix_shape(self) -> (usize, usize) {
+    /// Words of a column's codes that lie together in a panel of activations.
+    pub(crate) fn matrix_words(self) -> usize {
+        self.matrix_shape().2
+    }
+
+    fn matrix_shape(self) -> (usize, usize, usize) {
         struct Shape;
         impl Kernel for Shape {
-            type Output = (usize, usize);
+            type Output = (usize, usize, usize);
 
             #[inline(always)]
-            fn run<S: Simd>(self, _simd: S) -> (usize, usize) {
-                (S::ROWS, S::COLUMNS)
+            fn run<S: Simd>(self, _simd: S) -> (usize, usize, usize) {
+                (S::ROWS, S::COLUMNS, S::WORDS)
             }
         }
         self.run(Shape)
@@ -217,6 +228,9 @@ impl Cpu {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Isa::NeonDot => unsafe { neon::run_dot(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::NeonI8mm => unsafe { neon::run_i8mm(kernel) },
             #[allow(unreachable_patterns)]
             other => unreachable!("{other} is never available on this architecture"),
         }

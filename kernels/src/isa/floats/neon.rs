@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Floats, WIDTH};
-use crate::isa::neon::{Neon, NeonDot};
+use crate::isa::neon::{Neon, NeonDot, NeonI8mm};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -263,6 +263,7 @@ macro_rules! floats_with_neon {
 
 floats_with_neon!(Neon);
 floats_with_neon!(NeonDot);
+floats_with_neon!(NeonI8mm);
 
 /// `a > b ? a : b`; the instruction for the maximum treats NaN otherwise.
 ///

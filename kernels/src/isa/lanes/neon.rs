@@ -1,77 +1,23 @@
-//! The matrix vocabulary of Advanced SIMD: four rows in a register, with or without the integer
-//! dot product.
+//! The matrix vocabulary of Advanced SIMD: four rows in a register, with any of the ways to multiply
+//! bytes ([`dot`]).
 
-use super::super::neon::{Neon, NeonDot};
+mod dot;
+
 use super::{CodeRange, Lanes, Task};
+use dot::Dot;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// What differs between Advanced SIMD with and without FEAT_DotProd.
-pub(super) trait Dot: Copy + Send + Sync + 'static {
-    /// See [`Lanes::call`].
-    fn call<T: Task<Self>>(self, task: T);
-
-    /// Adds to each word of `acc` the four products of the signed bytes of `codes` and `x`.
-    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t;
-}
-
-impl Dot for Neon {
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    fn call<T: Task<Self>>(self, task: T) {
-        // SAFETY: the token is constructed only after detection of the features.
-        unsafe { call(self, task) }
-    }
-
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: a `Neon` is constructed only by `neon::run`, whose caller established that the
-        // CPU has Advanced SIMD. A sum of two products is at most 2 × 128 × 127 < 2^15.
-        unsafe {
-            let low = vmull_s8(vget_low_s8(codes), vget_low_s8(x));
-            let high = vmull_high_s8(codes, x);
-            vpadalq_s16(acc, vpaddq_s16(low, high))
-        }
-    }
-}
-
-impl Dot for NeonDot {
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    fn call<T: Task<Self>>(self, task: T) {
-        // SAFETY: the token is constructed only after detection of the features.
-        unsafe { call_dot(self, task) }
-    }
-
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    fn dot_bytes(self, acc: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
-        let mut acc = acc;
-        // SAFETY: a `NeonDot` is constructed only by `neon::run_dot`, whose caller established
-        // that the CPU has FEAT_DotProd. The instruction reads and writes these registers only.
-        // (Its intrinsic is not stable.)
-        unsafe {
-            asm!(
-                "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",
-                acc = inout(vreg) acc,
-                codes = in(vreg) codes,
-                x = in(vreg) x,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        acc
-    }
-}
-
 #[allow(unsafe_code)]
-// SAFETY, of every intrinsic below: both tokens are constructed only after detection of Advanced
+// SAFETY, of every intrinsic below: all tokens are constructed only after detection of Advanced
 // SIMD; memory operands are vouched for by the caller of the `unsafe fn` they stand in.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl<T: Dot> Lanes for T {
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
     const SIGNED_OFFSET: i32 = 0;
+    const WORDS: usize = <T as Dot>::WORDS;
+    const SIGNED_IN_TILES: bool = true;
     type Int = uint32x4_t;
     type Float = float32x4_t;
 
@@ -262,19 +208,22 @@ impl<T: Dot> Lanes for T {
         codes: &[uint32x4_t; N],
         x: *const i32,
     ) -> [uint32x4_t; W] {
-        let mut acc = start;
-        for (n, &codes) in codes.iter().enumerate() {
-            for (c, acc) in acc.iter_mut().enumerate() {
-                unsafe {
-                    let x = vreinterpretq_s8_s32(vld1q_dup_s32(x.add(n * W + c)));
-                    let sum = vreinterpretq_s32_u32(*acc);
-                    // Unsigned codes are at most 127, so both kinds are signed bytes here.
-                    let sum = self.dot_bytes(sum, vreinterpretq_s8_u32(codes), x);
-                    *acc = vreinterpretq_u32_s32(sum);
-                }
-            }
-        }
-        acc
+        unsafe { Dot::dot::<F, N, W>(self, start, codes, x) }
+    }
+
+    #[inline(always)]
+    fn for_tile(self, codes: [uint32x4_t; 8]) -> [uint32x4_t; 8] {
+        Dot::for_tile(self, codes)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_tile<F: CodeRange, const N: usize, const W: usize>(
+        self,
+        start: [uint32x4_t; W],
+        codes: &[uint32x4_t; N],
+        x: *const i32,
+    ) -> [uint32x4_t; W] {
+        unsafe { Dot::dot_tile::<F, N, W>(self, start, codes, x) }
     }
 
     #[inline(always)]
@@ -294,28 +243,4 @@ impl<T: Dot> Lanes for T {
             asm!("prfm pldl2keep, [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }
     }
-}
-
-/// Runs `task` with the features of [`Neon`] enabled.
-///
-/// # Safety
-///
-/// The CPU has them.
-#[allow(unsafe_code)]
-#[inline(never)]
-#[target_feature(enable = "neon")]
-unsafe fn call<T: Task<Neon>>(simd: Neon, task: T) {
-    task.run(simd);
-}
-
-/// Runs `task` with the features of [`NeonDot`] enabled.
-///
-/// # Safety
-///
-/// The CPU has them.
-#[allow(unsafe_code)]
-#[inline(never)]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn call_dot<T: Task<NeonDot>>(simd: NeonDot, task: T) {
-    task.run(simd);
 }

@@ -104,8 +104,33 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
 ) {
     let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
     let x = rows.x.block_codes(sums.block, columns.clone());
+    let plain;
+    let x = match rows.x.words() {
+        // A matrix of so few rows that it is multiplied one at a time, by portable code.
+        words if S::ROWS == 1 && words != S::WORDS => {
+            plain = apart::<W>(x, words);
+            &plain[..x.len()]
+        }
+        _ => x,
+    };
     let t = multiply_block::<S, L, R, W>(simd, tile, x, groups);
     sums.add(simd, columns.start, t);
+}
+
+/// The words of a panel of which `words` of each column lie together, so that they lie apart.
+#[cold]
+fn apart<const W: usize>(x: &[i32], words: usize) -> [i32; part::TOTAL * FULL] {
+    let mut plain = [0; part::TOTAL * FULL];
+    plain[..x.len()].copy_from_slice(x);
+    let codes = part::CODES * W..part::STARTS32 * W;
+    let together = x[codes.clone()].chunks_exact(words * W);
+    for (to, from) in plain[codes].chunks_exact_mut(words * W).zip(together) {
+        for (i, &word) in from.iter().enumerate() {
+            let (c, n) = (i / words, i % words);
+            to[n * W + c] = word;
+        }
+    }
+    plain
 }
 
 /// How a sum of integer products becomes a term of the result: two ways to the same number, as the
@@ -280,7 +305,7 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 let start = group.starts::<S, L>(simd, part::STARTS32);
                 let codes = x.skip(part::CODES + number * 8).0;
                 // SAFETY: the eight words of the group are there for every column.
-                let sums = unsafe { simd.dot::<L, 8, W>(start, &groups_of_8[number], codes) };
+                let sums = unsafe { simd.dot_tile::<L, 8, W>(start, &groups_of_8[number], codes) };
                 for c in 0..W {
                     t[c] = R::add::<S, W>(simd, (tile, number), (group, c), sums[c], t[c]);
                 }
@@ -292,7 +317,8 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     let start = x.skip(slot).starts::<S, L>(simd, part::STARTS16);
                     let codes = x.skip(part::CODES + slot * 4).0;
                     // SAFETY: the four words of the group are there for every column.
-                    let sums = unsafe { simd.dot::<L, 4, W>(start, &groups_of_4[slot], codes) };
+                    let sums =
+                        unsafe { simd.dot_tile::<L, 4, W>(start, &groups_of_4[slot], codes) };
                     for c in 0..W {
                         let sum = simd.to_float(sums[c]);
                         both[c] = match half {

@@ -25,10 +25,11 @@ pub(super) struct Tile<S: Lanes> {
 
 /// What codes have been raised by in a tile. With instructions that multiply unsigned bytes, which
 /// take the larger codes at no cost, it is the same for all formats that have an offset, so that
-/// starts are used as they stand.
+/// starts are used as they stand; with those that multiply signed bytes it is nothing.
 pub(super) const fn offset<S: Lanes, L: Layout>() -> i32 {
     match (super::offset::<S, L>(), S::SIGNED_OFFSET) {
         (0, _) => 0,
+        _ if S::SIGNED_IN_TILES => 0,
         (_, START_OFFSET) => START_OFFSET,
         (offset, _) => offset,
     }
@@ -92,13 +93,21 @@ impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
         let group = self.first + group;
         let mut codes = raised::<S, L, 8>(self.simd, codes);
         let further = const { offset::<S, L>() - super::offset::<S, L>() };
-        if further != 0 {
+        if further < 0 {
+            // Raising a code by what is left to 128 and flipping the sign bit lowers it.
+            let raise = self.simd.splat_int((START_OFFSET + further) * 0x0101_0101);
+            let sign = self.simd.splat_int(0x8080_8080_u32 as i32);
+            for codes in &mut codes {
+                *codes = self.simd.xor(self.simd.add_int(*codes, raise), sign);
+            }
+        } else if further > 0 {
             // Codes and what is added are below 128, so bytes do not carry.
             let further = self.simd.splat_int(further * 0x0101_0101);
             for codes in &mut codes {
                 *codes = self.simd.add_int(*codes, further);
             }
         }
+        let codes = self.simd.for_tile(codes);
         self.tile.codes[8 * group..][..8].copy_from_slice(&codes);
         group
     }
