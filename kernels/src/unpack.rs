@@ -316,9 +316,11 @@ pub(crate) fn scaled<S: Lanes, const N: usize>(
 /// The low nibbles of all bytes, and the high ones.
 #[inline(always)]
 pub(crate) fn nibbles<S: Lanes, const N: usize>(simd: S, bytes: [S::Int; N]) -> [[S::Int; N]; 2] {
-    let mask = simd.splat_int(0x0f0f_0f0f);
-    let high = shift_right_each::<4, S, N>(simd, bytes);
-    [and_each(simd, bytes, mask), and_each(simd, high, mask)]
+    let mut high = bytes;
+    for high in &mut high {
+        *high = simd.high_nibbles(*high);
+    }
+    [and_each(simd, bytes, simd.splat_int(0x0f0f_0f0f)), high]
 }
 
 /// Two halves as one.

@@ -134,6 +134,12 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Logical shift of each 32-bit lane to the right.
     fn shift_right<const BITS: i32>(self, a: Self::Int) -> Self::Int;
 
+    /// The high nibble of every byte.
+    #[inline(always)]
+    fn high_nibbles(self, a: Self::Int) -> Self::Int {
+        self.and(self.shift_right::<4>(a), self.splat_int(0x0f0f_0f0f))
+    }
+
     /// Wrapping sum of 32-bit lanes.
     fn add_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
 
@@ -170,6 +176,20 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// `a * b + c`, rounded once.
     fn multiply_add_float(self, a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
 
+    /// For each column `c`: `weight * x[c] + sums[c]`, rounded once.
+    #[inline(always)]
+    fn multiply_add_columns<const W: usize>(
+        self,
+        weight: Self::Float,
+        x: &[f32; W],
+        mut sums: [Self::Float; W],
+    ) -> [Self::Float; W] {
+        for c in 0..W {
+            sums[c] = self.multiply_add_float(weight, self.splat_float(x[c]), sums[c]);
+        }
+        sums
+    }
+
     /// `a * 2^exponent` for a whole `exponent` from −126 to 127, or NaN where it is NaN; exact, where
     /// the result is neither too small nor too large.
     #[inline(always)]
@@ -183,6 +203,30 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// Adds the products of the two 16-bit halves of each lane: `acc + a.lo b.lo + a.hi b.hi`.
     fn dot_pairs(self, acc: Self::Int, a: Self::Int, b: Self::Int) -> Self::Int;
+
+    /// For each of `W` columns `c`: the sum over `j` of the products of the 16-bit halves of
+    /// `pairs[j]` with those of `x[j W + c]`.
+    ///
+    /// # Safety
+    ///
+    /// `N * W` words are readable at `x`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_all_pairs<const N: usize, const W: usize>(
+        self,
+        pairs: &[Self::Int; N],
+        x: *const i32,
+    ) -> [Self::Int; W] {
+        let mut sums = [self.splat_int(0); W];
+        for (j, &pair) in pairs.iter().enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                let x = unsafe { x.add(j * W + c).read() };
+                *sum = self.dot_pairs(*sum, pair, self.splat_int(x));
+            }
+        }
+        sums
+    }
 
     /// For each of `W` columns `c`: `start[c]` plus the products of `4 N` codes with the bytes of
     /// `x`, where the word of column `c` for `codes[n]` is `x[n W + c]`.

@@ -200,17 +200,11 @@ impl<S: Lanes> OfWidth<S> for Columns<'_, '_, '_, '_, S::Float> {
         let (pairs, last) = self.tile.as_chunks::<2>();
         let (x_pairs, last_x) = x.as_chunks::<2>();
         for (weights, x) in pairs.iter().zip(x_pairs) {
-            for c in 0..W {
-                even[c] = simd.multiply_add_float(weights[0], simd.splat_float(x[0][c]), even[c]);
-            }
-            for c in 0..W {
-                odd[c] = simd.multiply_add_float(weights[1], simd.splat_float(x[1][c]), odd[c]);
-            }
+            even = simd.multiply_add_columns(weights[0], &x[0], even);
+            odd = simd.multiply_add_columns(weights[1], &x[1], odd);
         }
         for (&weights, x) in last.iter().zip(last_x) {
-            for c in 0..W {
-                even[c] = simd.multiply_add_float(weights, simd.splat_float(x[c]), even[c]);
-            }
+            even = simd.multiply_add_columns(weights, x, even);
         }
         for c in 0..W {
             even[c] = simd.add_float(even[c], odd[c]);

@@ -4,6 +4,7 @@
 mod dot;
 
 use super::{CodeRange, Lanes, Task};
+use crate::unpack::unrolled;
 use dot::Dot;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -114,6 +115,11 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
+    fn high_nibbles(self, a: uint32x4_t) -> uint32x4_t {
+        unsafe { vreinterpretq_u32_u8(vshrq_n_u8::<4>(vreinterpretq_u8_u32(a))) }
+    }
+
+    #[inline(always)]
     fn add_int(self, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
         unsafe { vaddq_u32(a, b) }
     }
@@ -192,6 +198,36 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
+    fn multiply_add_columns<const W: usize>(
+        self,
+        weight: float32x4_t,
+        x: &[f32; W],
+        mut sums: [float32x4_t; W],
+    ) -> [float32x4_t; W] {
+        const { assert!(W <= 8) };
+        unrolled!(C in 8, {
+            if C < W {
+                sums[C] = if W < 4 {
+                    unsafe { vfmaq_n_f32(sums[C], weight, x[C]) }
+                } else {
+                    // Four columns that this one is among.
+                    let first = if C < 4 { 0 } else { W - 4 };
+                    unsafe {
+                        let four = vld1q_f32(x.as_ptr().add(first));
+                        match C - first {
+                            0 => vfmaq_laneq_f32::<0>(sums[C], weight, four),
+                            1 => vfmaq_laneq_f32::<1>(sums[C], weight, four),
+                            2 => vfmaq_laneq_f32::<2>(sums[C], weight, four),
+                            _ => vfmaq_laneq_f32::<3>(sums[C], weight, four),
+                        }
+                    }
+                };
+            }
+        });
+        sums
+    }
+
+    #[inline(always)]
     fn dot_pairs(self, acc: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
         unsafe {
             let (a, b) = (vreinterpretq_s16_u32(a), vreinterpretq_s16_u32(b));
@@ -199,6 +235,36 @@ impl<T: Dot> Lanes for T {
             let high = vmull_high_s16(a, b);
             vaddq_u32(acc, vreinterpretq_u32_s32(vpaddq_s32(low, high)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_all_pairs<const N: usize, const W: usize>(
+        self,
+        pairs: &[uint32x4_t; N],
+        x: *const i32,
+    ) -> [uint32x4_t; W] {
+        const { assert!(N.is_multiple_of(4) && N * W <= 64) };
+        let mut sums = [unsafe { vdupq_n_s32(0) }; W];
+        unrolled!(FOUR in 16, {
+            if FOUR < N * W / 4 {
+                let words = unsafe { vreinterpretq_s16_s32(vld1q_s32(x.add(4 * FOUR))) };
+                unrolled!(LANE in 4, {
+                    let i = 4 * FOUR + LANE;
+                    let (j, c) = (i / W, i % W);
+                    unsafe {
+                        let pairs = vreinterpretq_s32_u32(pairs[j]);
+                        let (low, high) = (vmovn_s32(pairs), vshrn_n_s32::<16>(pairs));
+                        let sum = vmlal_laneq_s16::<{ 2 * LANE as i32 }>(sums[c], low, words);
+                        sums[c] = vmlal_laneq_s16::<{ 2 * LANE as i32 + 1 }>(sum, high, words);
+                    }
+                });
+            }
+        });
+        let mut words = [unsafe { vdupq_n_u32(0) }; W];
+        for c in 0..W {
+            words[c] = unsafe { vreinterpretq_u32_s32(sums[c]) };
+        }
+        words
     }
 
     #[inline(always)]

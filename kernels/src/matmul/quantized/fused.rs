@@ -85,11 +85,9 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
         minimums: [S::Int; N],
         factor: S::Float,
     ) {
-        let mut sum = self.simd.splat_int(0);
-        for (j, minimums) in minimums.into_iter().enumerate() {
-            let x = self.simd.splat_int(self.x[pairs + j]);
-            sum = self.simd.dot_pairs(sum, minimums, x);
-        }
+        let x = &self.x[pairs..pairs + N];
+        // SAFETY: `x` is `N` words.
+        let [sum] = unsafe { self.simd.dot_all_pairs::<N, 1>(&minimums, x.as_ptr()) };
         let sum = self
             .simd
             .multiply_float(self.simd.to_float(sum), self.float(unit));

@@ -274,16 +274,21 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     let mut t = [simd.splat_float(0.0); W];
     let integers = match L::MINS {
         Mins::None | Mins::Float32 => None,
-        Mins::Integer32 => Some((part::PAIRS32, part::UNIT32, 4)),
-        Mins::Integer16 => Some((part::PAIRS16, part::UNIT16, 8)),
-    };
-    if let Some((pairs, unit, count)) = integers {
-        let mut sums = [simd.splat_int(0); W];
-        for (j, &pair) in tile.pairs[..count].iter().enumerate() {
-            for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = simd.dot_pairs(*sum, pair, simd.splat_int(x.word(pairs + j, c)));
-            }
+        Mins::Integer32 => {
+            let (first, _) = tile.pairs.as_chunks::<4>();
+            let x = x.skip(part::PAIRS32).0;
+            // SAFETY: the four words are there for every column.
+            let sums = unsafe { simd.dot_all_pairs::<4, W>(&first[0], x) };
+            Some((part::UNIT32, sums))
         }
+        Mins::Integer16 => {
+            let x = x.skip(part::PAIRS16).0;
+            // SAFETY: the eight words are there for every column.
+            let sums = unsafe { simd.dot_all_pairs::<8, W>(&tile.pairs, x) };
+            Some((part::UNIT16, sums))
+        }
+    };
+    if let Some((unit, sums)) = integers {
         for (c, sum) in sums.into_iter().enumerate() {
             let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sum));
             t[c] = simd.multiply_float(sum, tile.factor);
