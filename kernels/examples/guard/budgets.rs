@@ -12,6 +12,8 @@ use crate::{emulated, is_installed, output};
 pub enum Subject<'a> {
     /// This very program.
     This,
+    /// The same with instruction sets that callgrind does not know.
+    Steps,
     /// A build of it for 64-bit Arm.
     Arm(&'a str),
 }
@@ -20,6 +22,7 @@ impl Subject<'_> {
     fn counter(self) -> Counter {
         match self {
             Subject::This => Counter::Callgrind,
+            Subject::Steps => Counter::Steps,
             Subject::Arm(_) => Counter::Emulator,
         }
     }
@@ -28,6 +31,7 @@ impl Subject<'_> {
     fn table(self) -> &'static str {
         match self {
             Subject::This => concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/budgets.txt"),
+            Subject::Steps => concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/steps.txt"),
             Subject::Arm(_) => concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guard/arm.txt"),
         }
     }
@@ -36,6 +40,7 @@ impl Subject<'_> {
     fn how(self) -> String {
         match self {
             Subject::This => "measure".into(),
+            Subject::Steps => "steps measure".into(),
             Subject::Arm(_) => "arm BUILD measure".into(),
         }
     }
@@ -44,6 +49,7 @@ impl Subject<'_> {
     fn instructions(self) -> Result<Option<Vec<u64>>, String> {
         match self {
             Subject::This => callgrind(),
+            Subject::Steps => steps(),
             Subject::Arm(program) => emulated::count(program),
         }
     }
@@ -76,7 +82,7 @@ const LOOSE: f64 = 0.9;
 /// Counts everything and compares it with the table.
 pub fn check(subject: Subject<'_>) -> Result<(), String> {
     let Some(counts) = subject.count()? else {
-        eprintln!("budgets: skipped, because there is no valgrind, or no emulator");
+        eprintln!("budgets: skipped, because what counts instructions is not there");
         return Ok(());
     };
     let path = subject.table();
@@ -119,9 +125,10 @@ pub fn check(subject: Subject<'_>) -> Result<(), String> {
 /// Counts everything and writes the table.
 pub fn write(subject: Subject<'_>) -> Result<(), String> {
     let counts = subject.count()?;
-    let counts = counts.ok_or("there is no valgrind, or no emulator, to measure with")?;
+    let counts = counts.ok_or("what counts instructions is not there")?;
     let counted_by = match subject.counter() {
         Counter::Callgrind => "callgrind",
+        Counter::Steps => "single steps",
         Counter::Emulator => "the emulator",
     };
     let mut table = format!(
@@ -171,7 +178,7 @@ fn callgrind() -> Result<Option<Vec<u64>>, String> {
             .arg("--dump-after=guard::counted::measured")
             .arg(format!("--callgrind-out-file={}", out.display()))
             .arg(program)
-            .arg("counted"),
+            .args(["counted", Counter::Callgrind.name()]),
     )?;
     let mut counts = Vec::new();
     for number in 0..Counter::Callgrind.cases().count() {
@@ -186,6 +193,30 @@ fn callgrind() -> Result<Option<Vec<u64>>, String> {
         counts.push(total);
     }
     Ok(Some(counts))
+}
+
+/// Instructions of each case, in order; `None` without Python, or on another processor.
+fn steps() -> Result<Option<Vec<u64>>, String> {
+    let known = Counter::Steps.isas().iter().all(|isa| isa.is_available());
+    if !known || !is_installed("python3") || !is_installed("nm") {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let counts = output(
+        Command::new("python3")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/examples/guard/steps.py"
+            ))
+            .arg(program)
+            .args(["counted", Counter::Steps.name()]),
+    )?;
+    let number = |line: &str| line.parse().map_err(|_| format!("not a count: {line}"));
+    counts
+        .lines()
+        .map(number)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// What the table says.

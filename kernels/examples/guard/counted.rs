@@ -12,19 +12,35 @@ pub enum Counter {
     Callgrind,
     /// The emulator of 64-bit Arm.
     Emulator,
+    /// This very processor, an instruction at a time.
+    Steps,
 }
 
 impl Counter {
-    /// What counts the instructions of this very program.
-    const OF_THIS: Counter = match cfg!(target_arch = "aarch64") {
-        true => Counter::Emulator,
-        false => Counter::Callgrind,
-    };
+    /// Each with its name.
+    const ALL: [(&str, Counter); 3] = [
+        ("callgrind", Counter::Callgrind),
+        ("emulator", Counter::Emulator),
+        ("steps", Counter::Steps),
+    ];
 
-    /// Instruction sets that it knows.
+    /// The name that tells the program that is counted by what.
+    pub fn name(self) -> &'static str {
+        let named = Counter::ALL.iter().find(|(_, counter)| *counter == self);
+        named.map_or("", |(name, _)| name)
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Counter> {
+        let named = Counter::ALL.iter().find(|(of_it, _)| *of_it == name);
+        named.map(|(_, counter)| *counter)
+    }
+
+    /// Instruction sets whose instructions it counts.
     pub fn isas(self) -> &'static [Isa] {
         match self {
             Counter::Callgrind => &[Isa::Scalar, Isa::Avx2],
+            Counter::Steps => &[Isa::Avx512],
             Counter::Emulator => &[Isa::Neon, Isa::NeonDot, Isa::NeonI8mm],
         }
     }
@@ -81,9 +97,9 @@ impl Work {
 }
 
 /// Does the work of each case once, in a call of [`measured`].
-pub fn run() {
-    for (work, isa, columns) in Counter::OF_THIS.cases() {
-        let cpu = Cpu::with(isa).expect("the counter knows the instruction set");
+pub fn run(counter: Counter) {
+    for (work, isa, columns) in counter.cases() {
+        let cpu = Cpu::with(isa).expect("the instruction set is there");
         let (Work::Product(format) | Work::Prepare(format)) = work;
         let values: Vec<f32> = (0..columns * COLS).map(|i| (i % 17) as f32 - 8.0).collect();
         let mut x = Activations::with_capacity(cpu, columns, COLS);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::counted::Counter;
 use crate::is_installed;
 
 /// Names of the emulator.
@@ -27,28 +28,29 @@ pub fn count(program: &str) -> Result<Option<Vec<u64>>, String> {
     };
     let mut child = Command::new(emulator)
         .args(["-L", LIBRARIES, "-d", "in_asm,exec,nochain"])
-        .args([program, "counted"])
+        .args([program, "counted", Counter::Emulator.name()])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{emulator}: {error}"))?;
     let log = child.stderr.take().ok_or("no log of the emulator")?;
-    let mut counter = Counter::default();
+    let mut counted = Log::default();
     for line in BufReader::new(log).split(b'\n') {
         let line = line.map_err(|error| format!("{emulator}: {error}"))?;
-        counter.line(&String::from_utf8_lossy(&line));
+        counted.line(&String::from_utf8_lossy(&line));
     }
     let status = child
         .wait()
         .map_err(|error| format!("{emulator}: {error}"))?;
     match status.success() {
-        true => Ok(Some(counter.counts)),
+        true => Ok(Some(counted.counts)),
         false => Err(format!("{emulator} {program}: {status}")),
     }
 }
 
+/// What is known from the log of the emulator so far.
 #[derive(Default)]
-struct Counter {
+struct Log {
     /// Instructions of each block by its address.
     blocks: HashMap<u64, u64>,
     /// The block that is written down, and how many of its instructions have been.
@@ -58,7 +60,7 @@ struct Counter {
     counts: Vec<u64>,
 }
 
-impl Counter {
+impl Log {
     fn line(&mut self, line: &str) {
         // `Trace 0: 0x7f46bfa9fa80 [flags/0000005500000754/flags/flags] symbol`
         if let Some(trace) = line.strip_prefix("Trace ") {
