@@ -49,6 +49,9 @@ pub(crate) trait Layout: CodeRange {
     /// What codes have been raised by. Signed codes have none.
     const OFFSET: i32;
 
+    /// The largest magnitude of signed codes.
+    const MAGNITUDE: u8 = 128;
+
     /// What a product reads its activations as.
     const PRECISION: Precision = {
         let starts = match Self::GROUP {
@@ -64,9 +67,10 @@ pub(crate) trait Layout: CodeRange {
     };
 }
 
-/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums.
+/// Declares layouts: name, largest code (`None` for signed), offset, group, minimums, and the largest
+/// magnitude of signed codes that are small.
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident $(, $magnitude:literal)?;)*) => {$(
         $(#[$doc])*
         pub(crate) enum $name {}
 
@@ -78,16 +82,22 @@ macro_rules! layouts {
             const GROUP: Group = Group::$group;
             const MINS: Mins = Mins::$mins;
             const OFFSET: i32 = $offset;
+            $(const MAGNITUDE: u8 = $magnitude;)?
         }
     )*};
 }
 
 layouts! {
-    /// Signed bytes with a scale for every 32: Q8_0, Q8_K, IQ4_NL, IQ4_XS, MXFP4, IQ2_XXS, IQ3_XXS,
-    /// IQ3_S, IQ1_S.
+    /// Signed bytes with a scale for every 32: Q8_0, Q8_K, IQ4_NL, IQ4_XS.
     Signed32: None, 0, Of32, None;
-    /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S, IQ1_M.
+    /// Signed bytes below 64 in magnitude with a scale for every 32: IQ2_XXS, IQ3_XXS.
+    Medium32: None, 0, Of32, None, 63;
+    /// Signed bytes below 16 in magnitude with a scale for every 32: MXFP4, IQ3_S, IQ1_S.
+    Small32: None, 0, Of32, None, 15;
+    /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S.
     Signed16: None, 0, Of16, None;
+    /// Signed bytes below 16 in magnitude with a scale for every 16: IQ1_M.
+    Small16: None, 0, Of16, None, 15;
     /// Nibbles raised by 8: Q4_0.
     Nibble32: Some(15), 8, Of32, None;
     /// Nibbles with a float minimum: Q4_1.

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+use crate::unpack::{BlockRows, Sink, Small16, Unpack};
 
 use super::iq1_s::{SHIFT, SHIFTED, point, shift_bits};
 use super::points::{self, Stepped};
@@ -106,7 +106,7 @@ fn steps<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 8] {
 }
 
 impl Unpack for Iq1M {
-    type Layout = Signed16;
+    type Layout = Small16;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+use crate::unpack::{BlockRows, Sink, Small32, Unpack};
 
 use super::points::{self, Stepped};
 use super::search::shifted;
@@ -86,7 +86,7 @@ pub(crate) fn shift_bits<S: Lanes>(simd: S, minus: S::Int) -> S::Int {
 }
 
 impl Unpack for Iq1S {
-    type Layout = Signed32;
+    type Layout = Small32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium32, Sink, Unpack};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
@@ -74,7 +74,7 @@ static POINTS: [u32; grids::IQ2_XXS.len()] = points::eights(&grids::IQ2_XXS, &gr
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 
 impl Unpack for Iq2Xxs {
-    type Layout = Signed32;
+    type Layout = Medium32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

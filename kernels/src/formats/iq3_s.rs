@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined};
+use crate::unpack::{BlockRows, Sink, Small32, Unpack, joined};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
@@ -78,7 +78,7 @@ static POINTS: [u32; grids::IQ3_S.len()] = points::fours(&grids::IQ3_S, &grids::
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_S_LEVELS);
 
 impl Unpack for Iq3S {
-    type Layout = Signed32;
+    type Layout = Small32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

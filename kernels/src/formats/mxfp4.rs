@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined, nibbles};
+use crate::unpack::{BlockRows, Sink, Small32, Unpack, joined, nibbles};
 
 use super::iq4_nl::levels_of;
 use super::{Block, block_size, pack, search};
@@ -108,7 +108,7 @@ fn half_scales<S: Lanes>(simd: S, exponent: S::Int) -> S::Float {
 }
 
 impl Unpack for Mxfp4 {
-    type Layout = Signed32;
+    type Layout = Small32;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

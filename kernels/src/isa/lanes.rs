@@ -51,6 +51,10 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// tile have no offset, and sums begin with nothing.
     const SIGNED_IN_TILES: bool = false;
 
+    /// Whether products of signed codes cost more than those of unsigned ones. Then small signed
+    /// codes are raised in a tile.
+    const UNSIGNED_IN_TILES: bool = false;
+
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
     /// multiplications. Then [`Lanes::COLUMNS`] is 8.
     const SCALES_BY_POWERS: bool = false;

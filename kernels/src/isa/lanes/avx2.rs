@@ -13,6 +13,9 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// See [`Lanes::SIGNED_OFFSET`].
     const SIGNED_OFFSET: i32;
 
+    /// See [`Lanes::UNSIGNED_IN_TILES`].
+    const UNSIGNED_IN_TILES: bool = false;
+
     /// See [`Lanes::dot`].
     ///
     /// # Safety
@@ -40,6 +43,8 @@ impl Dot for Avx2 {
     }
 
     const SIGNED_OFFSET: i32 = 0;
+
+    const UNSIGNED_IN_TILES: bool = true;
 
     #[inline(always)]
     unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
@@ -125,6 +130,7 @@ impl<T: Dot> Lanes for T {
     const ROWS: usize = 8;
     const COLUMNS: usize = 4;
     const SIGNED_OFFSET: i32 = <T as Dot>::SIGNED_OFFSET;
+    const UNSIGNED_IN_TILES: bool = <T as Dot>::UNSIGNED_IN_TILES;
     type Int = __m256i;
     type Float = __m256;
 

@@ -1,7 +1,7 @@
 //! The micro-kernel: a tile of quantized weights times a panel of columns, the sums of all columns
 //! in registers.
 
-use super::tile::{Tile, offset};
+use super::tile::{InTile, Tile, offset};
 use super::{GROUPS, start};
 use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
@@ -310,7 +310,9 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 let start = group.starts::<S, L>(simd, part::STARTS32);
                 let codes = x.skip(part::CODES + number * 8).0;
                 // SAFETY: the eight words of the group are there for every column.
-                let sums = unsafe { simd.dot_tile::<L, 8, W>(start, &groups_of_8[number], codes) };
+                let sums = unsafe {
+                    simd.dot_tile::<InTile<S, L>, 8, W>(start, &groups_of_8[number], codes)
+                };
                 for c in 0..W {
                     t[c] = R::add::<S, W>(simd, (tile, number), (group, c), sums[c], t[c]);
                 }
@@ -322,8 +324,9 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     let start = x.skip(slot).starts::<S, L>(simd, part::STARTS16);
                     let codes = x.skip(part::CODES + slot * 4).0;
                     // SAFETY: the four words of the group are there for every column.
-                    let sums =
-                        unsafe { simd.dot_tile::<L, 4, W>(start, &groups_of_4[slot], codes) };
+                    let sums = unsafe {
+                        simd.dot_tile::<InTile<S, L>, 4, W>(start, &groups_of_4[slot], codes)
+                    };
                     for c in 0..W {
                         let sum = simd.to_float(sums[c]);
                         both[c] = match half {

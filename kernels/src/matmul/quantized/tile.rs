@@ -4,7 +4,7 @@
 use super::{FirstGroup, GROUPS, Quantized, multiply, raised, unpack};
 use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
-use crate::isa::Lanes;
+use crate::isa::{CodeRange, Lanes};
 use crate::matmul::Rows;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
 use crate::unpack::{Group, Layout, Sink, Unpack};
@@ -26,13 +26,28 @@ pub(super) struct Tile<S: Lanes> {
 /// What codes have been raised by in a tile. With instructions that multiply unsigned bytes, which
 /// take the larger codes at no cost, it is the same for all formats that have an offset, so that
 /// starts are used as they stand; with those that multiply signed bytes it is nothing.
+///
+/// Small signed codes are raised where products of unsigned ones cost less.
 pub(super) const fn offset<S: Lanes, L: Layout>() -> i32 {
+    if L::MAX.is_none() && S::UNSIGNED_IN_TILES && L::MAGNITUDE < 64 {
+        return (L::MAGNITUDE as i32 + 1).unsigned_abs().next_power_of_two() as i32;
+    }
     match (super::offset::<S, L>(), S::SIGNED_OFFSET) {
         (0, _) => 0,
         _ if S::SIGNED_IN_TILES => 0,
         (_, START_OFFSET) => START_OFFSET,
         (offset, _) => offset,
     }
+}
+
+/// What the codes of a layout are in a tile.
+pub(super) struct InTile<S, L>(PhantomData<(S, L)>);
+
+impl<S: Lanes, L: Layout> CodeRange for InTile<S, L> {
+    const MAX: Option<u8> = match (L::MAX, offset::<S, L>()) {
+        (None, raised @ 1..START_OFFSET) => Some(L::MAGNITUDE + raised as u8),
+        (max, _) => max,
+    };
 }
 
 impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
@@ -93,7 +108,14 @@ impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
         let group = self.first + group;
         let mut codes = raised::<S, L, 8>(self.simd, codes);
         let further = const { offset::<S, L>() - super::offset::<S, L>() };
-        if further < 0 {
+        if L::MAX.is_none() && further != 0 {
+            // Flipping the sign bit of a byte adds 128, of which a part is taken away.
+            let sign = self.simd.splat_int(0x8080_8080_u32 as i32);
+            let lower = self.simd.splat_int((START_OFFSET - further) * 0x0101_0101);
+            for codes in &mut codes {
+                *codes = self.simd.subtract_int(self.simd.xor(*codes, sign), lower);
+            }
+        } else if further < 0 {
             // Raising a code by what is left to 128 and flipping the sign bit lowers it.
             let raise = self.simd.splat_int((START_OFFSET + further) * 0x0101_0101);
             let sign = self.simd.splat_int(0x8080_8080_u32 as i32);
