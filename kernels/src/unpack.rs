@@ -94,8 +94,8 @@ layouts! {
     Medium32: None, 0, Of32, None, 63;
     /// Signed bytes below 16 in magnitude with a scale for every 32: MXFP4, IQ3_S, IQ1_S.
     Small32: None, 0, Of32, None, 15;
-    /// Signed bytes with a scale for every 16: IQ2_XS, IQ2_S.
-    Signed16: None, 0, Of16, None;
+    /// Signed bytes below 64 in magnitude with a scale for every 16: IQ2_XS, IQ2_S.
+    Medium16: None, 0, Of16, None, 63;
     /// Signed bytes below 16 in magnitude with a scale for every 16: IQ1_M.
     Small16: None, 0, Of16, None, 15;
     /// Nibbles raised by 8: Q4_0.

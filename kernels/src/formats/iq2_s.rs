@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium16, Sink, Unpack};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
@@ -77,7 +77,7 @@ static POINTS: [u32; grids::IQ2_S.len()] = points::eights(&grids::IQ2_S, &grids:
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 
 impl Unpack for Iq2S {
-    type Layout = Signed16;
+    type Layout = Medium16;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

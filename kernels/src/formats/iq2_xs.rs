@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium16, Sink, Unpack};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
@@ -65,7 +65,7 @@ static POINTS: [u32; grids::IQ2_XS.len()] = points::eights(&grids::IQ2_XS, &grid
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 
 impl Unpack for Iq2Xs {
-    type Layout = Signed16;
+    type Layout = Medium16;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
