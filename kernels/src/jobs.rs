@@ -38,6 +38,48 @@ impl Claims {
     }
 }
 
+/// Hands out the numbers `0..count` in ranges, each number once: a sixteenth of what is left at a
+/// time, within limits. Work in order is served by long ranges, and finishing together by short
+/// ones.
+pub(crate) struct Ranges {
+    next: AtomicUsize,
+    count: usize,
+    /// The shortest and the longest range.
+    limits: (usize, usize),
+}
+
+impl Ranges {
+    /// Ranges are between `limits` long, except the last, and multiples of the shorter limit.
+    pub(crate) fn new(count: usize, limits: (usize, usize)) -> Ranges {
+        debug_assert!(limits.0 > 0 && limits.0 <= limits.1);
+        Ranges {
+            next: AtomicUsize::new(0),
+            count,
+            limits,
+        }
+    }
+
+    /// The lowest numbers that nobody has claimed; `None` when all are.
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Option<Range<usize>> {
+        let mut start = self.next.load(Ordering::Relaxed);
+        while start < self.count {
+            let left = self.count - start;
+            let (least, most) = self.limits;
+            let len = (left / 16).clamp(least, most) / least * least;
+            let end = start + len.min(left);
+            let exchange =
+                self.next
+                    .compare_exchange_weak(start, end, Ordering::Relaxed, Ordering::Relaxed);
+            match exchange {
+                Ok(_) => return Some(start..end),
+                Err(now) => start = now,
+            }
+        }
+        None
+    }
+}
+
 /// A mutable slice of which several threads fill disjoint pieces at once.
 pub(crate) struct SharedOutput<'a, T> {
     start: *mut T,
@@ -115,6 +157,26 @@ mod tests {
         });
         assert_eq!(claims.claim(), None);
         assert_eq!(counts, [1; 1000]);
+    }
+
+    #[test]
+    fn ranges_cover_every_number_once_and_become_shorter() {
+        for (count, limits) in [
+            (0, (1, 1)),
+            (5, (16, 64)),
+            (1000, (16, 100)),
+            (7777, (16, 4096)),
+        ] {
+            let ranges = Ranges::new(count, limits);
+            let (mut next, mut longest) = (0, limits.1);
+            while let Some(range) = ranges.claim() {
+                assert_eq!(range.start, next);
+                assert!(!range.is_empty() && range.len() <= longest);
+                assert!(range.len().is_multiple_of(limits.0) || range.end == count);
+                (next, longest) = (range.end, range.len());
+            }
+            assert_eq!(next, count);
+        }
     }
 
     #[test]

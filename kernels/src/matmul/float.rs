@@ -111,7 +111,7 @@ fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     let step = 16 / B::BYTES;
     let x = rows.x.panel_floats(&(0..1));
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let next = panel.next(rows);
+        let next = panel.after::<S>(rows, 1);
         let mut y = simd.splat_float(0.0);
         for block in (0..cols).step_by(SUPER) {
             let mut sums = [simd.splat_float(0.0); 2];

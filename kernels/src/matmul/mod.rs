@@ -28,7 +28,7 @@ use crate::activations::{Activations, Precision};
 use crate::format::{BlockTask, Format};
 use crate::formats::Block;
 use crate::isa::{Cpu, Kernel, Lanes, Simd};
-use crate::jobs::{Claims, SharedOutput};
+use crate::jobs::{Ranges, SharedOutput};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -93,14 +93,15 @@ pub struct MatMul<'a> {
     weights: Matrix<'a>,
     x: &'a Activations,
     out: SharedOutput<'a, f32>,
-    /// Rows that are claimed at once.
-    chunk: usize,
-    claims: Claims,
+    claims: Ranges,
 }
 
-/// Bytes of weights that a thread claims at once when there is one column: enough to stream, few
-/// enough that threads finish together.
-const CHUNK_BYTES: usize = 128 << 10;
+/// Bytes of weights that a thread claims at once when there is one column, at least: so few that
+/// threads finish together.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// The same, at most: so many that the stream of weights is seldom interrupted.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Rows that a thread claims at once when there are many columns.
 const CHUNK_ROWS: usize = 64;
@@ -127,12 +128,15 @@ impl<'a> MatMul<'a> {
             x.precision().serves(precision),
             "precision of the activations"
         );
-        let chunk = match x.columns() {
-            1 => CHUNK_BYTES / weights.row_bytes.max(1),
-            _ => CHUNK_ROWS,
+        let (least, most) = match x.columns() {
+            1 => (
+                LEAST_BYTES / weights.row_bytes.max(1),
+                MOST_BYTES / weights.row_bytes.max(1),
+            ),
+            _ => (CHUNK_ROWS, 0),
         };
         // A small matrix is divided among a few threads all the same.
-        let chunk = chunk
+        let least = least
             .min(weights.rows / 8)
             .next_multiple_of(ROWS_MULTIPLE)
             .max(ROWS_MULTIPLE);
@@ -141,8 +145,7 @@ impl<'a> MatMul<'a> {
             weights,
             x,
             out: SharedOutput::new(out),
-            chunk,
-            claims: Claims::new(weights.rows.div_ceil(chunk)),
+            claims: Ranges::new(weights.rows, (least, most.max(least))),
         }
     }
 
@@ -156,11 +159,10 @@ impl<'a> MatMul<'a> {
         let mut claim = self.claims.claim();
         while let Some(claimed) = claim {
             claim = self.claims.claim();
-            let start = claimed * self.chunk;
             let chunk = Chunk {
                 job: self,
-                rows: start..(start + self.chunk).min(self.weights.rows),
-                then: claim.map(|claimed| claimed * self.chunk),
+                rows: claimed,
+                then: claim.as_ref().map(|rows| rows.start),
             };
             self.weights.format.run(chunk);
         }

@@ -65,12 +65,13 @@ impl<'a> Panel<'a> {
         })
     }
 
-    /// Where the rows begin that are multiplied after this panel's.
+    /// Where the rows begin that are multiplied `panels` panels after this one.
     #[inline(always)]
-    pub(super) fn next(&self, matrix: &Rows<'_>) -> *const u8 {
-        let row = match self.rows.end {
-            end if end < matrix.rows.end => end,
-            _ => matrix.then,
+    pub(super) fn after<S: Lanes>(&self, matrix: &Rows<'_>, panels: usize) -> *const u8 {
+        let row = self.rows.start + panels * S::ROWS;
+        let row = match row.checked_sub(matrix.rows.end) {
+            None => row,
+            Some(beyond) => matrix.then + beyond / S::ROWS * S::ROWS,
         };
         matrix
             .weights
@@ -93,7 +94,7 @@ impl<'a> Panel<'a> {
     /// Asks for a share, that of block `block`, of the panel that is multiplied after this one.
     #[inline(always)]
     fn prefetch_next<S: Lanes>(&self, simd: S, matrix: &Rows<'_>, block: usize, bytes: usize) {
-        let next = self.next(matrix);
+        let next = self.after::<S>(matrix, 1);
         let share = bytes * S::ROWS;
         for line in (0..share).step_by(64) {
             simd.prefetch(next.wrapping_add(block * share + line));

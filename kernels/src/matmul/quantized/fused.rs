@@ -13,14 +13,17 @@ use std::marker::PhantomData;
 pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     let blocks = rows.weights.cols().div_ceil(SUPER);
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let next = panel.next(rows);
+        let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = simd.splat_float(0.0);
         for block in 0..blocks {
             let mut sink = Fused::<S, B::Layout> {
                 simd,
                 x: rows.x.block_codes(block, 0..1),
-                next: next.wrapping_add(block * bytes),
+                next: [
+                    next.wrapping_add(block * bytes),
+                    second.wrapping_add(block * bytes),
+                ],
                 share: bytes / GROUPS,
                 first: 0,
                 t: simd.splat_float(0.0),
@@ -37,9 +40,10 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
 struct Fused<'a, S: Lanes, L> {
     simd: S,
     x: &'a [i32],
-    /// Weights of the next panel, to be brought near: a share with each group. All at once they
-    /// would occupy the buffers that this panel's own loads need.
-    next: *const u8,
+    /// Weights of the next two panels, to be brought near: a share with each group. All at once they
+    /// would occupy the buffers that this panel's own loads need. Twice, because the processor drops
+    /// requests while its buffers are full.
+    next: [*const u8; 2],
     share: usize,
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
@@ -52,8 +56,9 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
     #[inline(always)]
     fn prefetch(&self, group: usize) {
         for line in (0..self.share).step_by(64) {
-            self.simd
-                .prefetch(self.next.wrapping_add(group * self.share + line));
+            let at = group * self.share + line;
+            self.simd.prefetch(self.next[1].wrapping_add(at));
+            self.simd.prefetch(self.next[0].wrapping_add(at));
         }
     }
 
