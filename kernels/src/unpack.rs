@@ -9,7 +9,7 @@
 //!
 //! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights.
 
-use crate::activations::Precision;
+use crate::activations::{Precision, START_OFFSET};
 use crate::formats::Block;
 
 use crate::isa::{CodeRange, Lanes};
@@ -117,6 +117,9 @@ pub(crate) trait Unpack: Block + 'static {
     /// What it unpacks to.
     type Layout: Layout;
 
+    /// Whether it uses [`Lanes::BYTE_TABLES`].
+    const BYTE_TABLES: bool = false;
+
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
     /// minimums before the first.
@@ -129,11 +132,29 @@ pub(crate) trait Unpack: Block + 'static {
 ///
 /// Implementations are `#[inline(always)]`.
 pub(crate) trait Sink<S: Lanes> {
+    /// What is unpacked to.
+    type Layout: Layout;
+
+    /// The instruction set.
+    fn simd(&self) -> S;
+
+    /// 32 codes with their scale, signed ones with [`Lanes::SIGNED_OFFSET`] added.
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+
+    /// 32 codes, likewise, with the scales of the first and of the last 16; `group` counts in 32s.
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
     /// 32 codes with their scale.
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+    #[inline(always)]
+    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        self.raised32(group, raised::<S, Self::Layout>(self.simd(), codes), scale);
+    }
 
     /// 32 codes with the scales of the first and of the last 16; `group` counts in 32s.
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+    #[inline(always)]
+    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, raised::<S, Self::Layout>(self.simd(), codes), scales);
+    }
 
     /// The minimum of a group of 32: added to each of its weights.
     fn minimum32(&mut self, group: usize, minimum: S::Float);
@@ -144,6 +165,19 @@ pub(crate) trait Sink<S: Lanes> {
 
     /// Minimums of the sixteen groups of 16, likewise.
     fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float);
+}
+
+/// Codes as [`Lanes::dot`] wants them.
+#[inline(always)]
+fn raised<S: Lanes, L: Layout>(simd: S, mut codes: [S::Int; 8]) -> [S::Int; 8] {
+    if L::MAX.is_none() && S::SIGNED_OFFSET == START_OFFSET {
+        // Adding 128 to a byte flips its sign bit.
+        let sign = simd.splat_int(0x8080_8080_u32 as i32);
+        for codes in &mut codes {
+            *codes = simd.xor(*codes, sign);
+        }
+    }
+    codes
 }
 
 /// One block of each of `ROWS` rows of a matrix, in the file's bytes.

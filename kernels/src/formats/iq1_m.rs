@@ -10,9 +10,10 @@ use std::mem::offset_of;
 use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
 
-use super::iq1_s::{SHIFT, SHIFTED, point, shift_bits};
+use super::iq1_s::{DOWN, LEVELS, POINT_BYTES, SHIFT, SHIFTED, point, shift_bits};
 use super::points::{self, Stepped};
 use super::search::shifted;
+use super::tables;
 use super::{Block, Half, SUPER, block_size, grids};
 
 /// 56 bytes, 1.75 bits per weight.
@@ -105,11 +106,51 @@ fn steps<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 8] {
     steps
 }
 
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl Sink<S>) {
+    let words = [
+        blocks.word(simd, offset_of!(Iq1M, groups)),
+        blocks.word(simd, offset_of!(Iq1M, groups) + 4),
+    ];
+    let scale = simd.half_to_float(gathered_scale(simd, words));
+    // Codes are eight times the weights.
+    let scales = Stepped::new(simd, scale, 2.0 / 8.0);
+    let nibbles = blocks.words4(simd, offset_of!(Iq1M, points_high));
+    let down = simd.splat_int(DOWN);
+    for half in 0..2 {
+        let low = blocks.words4(simd, offset_of!(Iq1M, points_low) + 16 * half);
+        let steps = steps(simd, words[half]);
+        let mut high = low;
+        for (i, high) in high.iter_mut().enumerate() {
+            *high = simd.fields(nibbles[2 * half + i / 2], tables::steps(16 * (i % 2), 4));
+        }
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        for i in 0..4 {
+            let mut codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
+            for (n, codes) in codes.iter_mut().enumerate() {
+                // Bit 3 of the point's nibble, which now is byte n / 2 of `high`.
+                let minus = (high[i], [(8 * (n / 2) + 3) as u8; 4]);
+                *codes = simd.subtract_where(minus, (*codes, down), *codes);
+            }
+            let both = [
+                scales.scale(simd, steps[2 * i]),
+                scales.scale(simd, steps[2 * i + 1]),
+            ];
+            sink.raised16(4 * half + i, codes, both);
+        }
+    }
+}
+
 impl Unpack for Iq1M {
     type Layout = Signed16;
+    const BYTE_TABLES: bool = true;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let words = [
             blocks.word(simd, offset_of!(Iq1M, groups)),
             blocks.word(simd, offset_of!(Iq1M, groups) + 4),

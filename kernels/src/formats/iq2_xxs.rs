@@ -14,6 +14,7 @@ use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size};
 
 /// 66 bytes, 2.0625 bits per weight.
@@ -72,12 +73,39 @@ impl Block for Iq2Xxs {
 
 static POINTS: [u32; grids::IQ2_XXS.len()] = points::eights(&grids::IQ2_XXS, &grids::IQ2_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
+static POINT_BYTES: Points<256> = tables::eights(&grids::IQ2_XXS, &grids::IQ2_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xxs>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
+    let scales = Stepped::new(simd, scale, 0.25);
+    for half in 0..2 {
+        let groups = blocks.words8(simd, offset_of!(Iq2Xxs, groups) + 32 * half);
+        let (groups, _) = groups.as_chunks::<2>();
+        let indices = [groups[0][0], groups[1][0], groups[2][0], groups[3][0]];
+        let words = [groups[0][1], groups[1][1], groups[2][1], groups[3][1]];
+        let points = simd.lookup_bytes(&POINT_BYTES, indices, indices);
+        let signs = tables::even_signs_of_runs(simd, words);
+        for i in 0..4 {
+            let codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, codes, signs[i]);
+            let step = simd.shift_right::<28>(words[i]);
+            sink.raised32(4 * half + i, codes, scales.scale(simd, step));
+        }
+    }
+}
 
 impl Unpack for Iq2Xxs {
     type Layout = Signed32;
+    const BYTE_TABLES: bool = true;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
         let scales = Stepped::new(simd, scale, 0.25);
         for pair in 0..4 {

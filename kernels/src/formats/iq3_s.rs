@@ -13,6 +13,7 @@ use super::grids::{self, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size, pack};
 
 /// 110 bytes, 3.4375 bits per weight.
@@ -77,11 +78,43 @@ impl Block for Iq3S {
 static POINTS: [u32; grids::IQ3_S.len()] = points::fours(&grids::IQ3_S, &grids::IQ3_S_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_S_LEVELS);
 
+static POINT_BYTES: Points<512> = tables::fours(&grids::IQ3_S, &grids::IQ3_S_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ3_S_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3S>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
+    let scales = Stepped::new(simd, scale, 2.0);
+    let steps = points::lane_nibbles(simd, blocks.word(simd, offset_of!(Iq3S, groups)));
+    for half in 0..2 {
+        let signs = blocks.words4(simd, offset_of!(Iq3S, signs) + 16 * half);
+        let low = blocks.words8(simd, offset_of!(Iq3S, points_low) + 32 * half);
+        let word = blocks.word(simd, offset_of!(Iq3S, points_high) + 4 * half);
+        let mut high = low;
+        for (i, high) in high.iter_mut().enumerate() {
+            *high = simd.fields(word, tables::steps(4 * i, 1));
+        }
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        for i in 0..4 {
+            let points = [points[2 * i], points[2 * i + 1]];
+            let codes = tables::codes_of_fours(simd, &LEVELS, points);
+            let codes = tables::signed(simd, codes, signs[i]);
+            let scale = scales.scale(simd, steps[4 * half + i]);
+            sink.raised32(4 * half + i, codes, scale);
+        }
+    }
+}
+
 impl Unpack for Iq3S {
     type Layout = Signed32;
+    const BYTE_TABLES: bool = true;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
         let scales = Stepped::new(simd, scale, 2.0);
         let steps = points::lane_nibbles(simd, blocks.word(simd, offset_of!(Iq3S, groups)));

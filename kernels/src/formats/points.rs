@@ -59,7 +59,7 @@ pub(super) const fn with_signs<const LEVELS: usize>(levels: &[i8; LEVELS]) -> [i
     table
 }
 
-const fn digit(levels: &[i8], value: i8) -> u32 {
+pub(super) const fn digit(levels: &[i8], value: i8) -> u32 {
     let mut digit = 0;
     while levels[digit] != value {
         digit += 1;

@@ -1,6 +1,6 @@
 //! One column: weights are multiplied as soon as they are unpacked, without leaving the registers.
 
-use super::{FirstGroup, GROUPS, offset, raised, start, unpack};
+use super::{FirstGroup, GROUPS, offset, start, unpack};
 use crate::activations::part;
 use crate::formats::SUPER;
 use crate::isa::Lanes;
@@ -105,11 +105,17 @@ impl<S: Lanes, L: Layout> FirstGroup<S> for Fused<'_, S, L> {
 }
 
 impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
+    type Layout = L;
+
     #[inline(always)]
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+    fn simd(&self) -> S {
+        self.simd
+    }
+
+    #[inline(always)]
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.first + group;
         self.prefetch(group);
-        let codes = raised::<S, L, 8>(self.simd, codes);
         let sum = self.dot(part::STARTS32 + group, &codes, group * 8);
         let of_x = self.float(part::SCALES + group);
         let scale = self.simd.multiply_float(scale, of_x);
@@ -117,10 +123,10 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     }
 
     #[inline(always)]
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
-        let [a, b, c, d, e, f, g, h] = raised::<S, L, 8>(self.simd, codes);
+        let [a, b, c, d, e, f, g, h] = codes;
         let first = self.dot(part::STARTS16 + 2 * group, &[a, b, c, d], group * 8);
         let last = self.dot(part::STARTS16 + 2 * group + 1, &[e, f, g, h], group * 8 + 4);
         let both = self.simd.multiply_float(first, scales[0]);

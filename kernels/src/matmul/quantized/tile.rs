@@ -1,7 +1,7 @@
 //! A tile of quantized weights: unpacked codes and scales of one block of 256 of each row of a
 //! panel, in the first-level cache.
 
-use super::{FirstGroup, GROUPS, Quantized, multiply, raised, unpack};
+use super::{FirstGroup, GROUPS, Quantized, multiply, unpack};
 use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
 use crate::isa::Lanes;
@@ -88,9 +88,8 @@ struct IntoTile<'t, S: Lanes, L> {
 
 impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
     #[inline(always)]
-    fn codes(&mut self, group: usize, codes: [S::Int; 8]) -> usize {
+    fn codes(&mut self, group: usize, mut codes: [S::Int; 8]) -> usize {
         let group = self.first + group;
-        let mut codes = raised::<S, L, 8>(self.simd, codes);
         let further = const { offset::<S, L>() - super::offset::<S, L>() };
         if further != 0 {
             // Codes and what is added are below 128, so bytes do not carry.
@@ -112,14 +111,21 @@ impl<S: Lanes, L: Layout> FirstGroup<S> for IntoTile<'_, S, L> {
 }
 
 impl<S: Lanes, L: Layout> Sink<S> for IntoTile<'_, S, L> {
+    type Layout = L;
+
     #[inline(always)]
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+    fn simd(&self) -> S {
+        self.simd
+    }
+
+    #[inline(always)]
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.codes(group, codes);
         self.tile.scales[group] = scale;
     }
 
     #[inline(always)]
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.codes(group, codes);
         self.tile.scales[2 * group..][..2].copy_from_slice(&scales);
     }
