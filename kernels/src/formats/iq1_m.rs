@@ -109,10 +109,9 @@ fn steps<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 8] {
 /// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
 #[inline(always)]
 fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl Sink<S>) {
-    let words = [
-        blocks.word(simd, offset_of!(Iq1M, groups)),
-        blocks.word(simd, offset_of!(Iq1M, groups) + 4),
-    ];
+    // The groups, behind the last of the points.
+    let last = blocks.words4(simd, offset_of!(Iq1M, groups) - 8);
+    let words = [last[2], last[3]];
     let scale = simd.half_to_float(gathered_scale(simd, words));
     // Codes are eight times the weights.
     let scales = Stepped::new(simd, scale, 2.0 / 8.0);

@@ -85,15 +85,16 @@ static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
 fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2S>, sink: &mut impl Sink<S>) {
     let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2S, scale)));
     let scales = Stepped::new(simd, scale, 0.25);
+    // What else is there of each half, in two words each.
+    let rest = blocks.words4(simd, offset_of!(Iq2S, points_high));
     for half in 0..2 {
         let low = blocks.words4(simd, offset_of!(Iq2S, points_low) + 16 * half);
         let signs = blocks.words4(simd, offset_of!(Iq2S, signs) + 16 * half);
-        let word = blocks.word(simd, offset_of!(Iq2S, points_high) + 4 * half);
+        let (word, steps) = (rest[half], rest[2 + half]);
         let mut high = [word; 4];
         for (i, high) in high.iter_mut().enumerate() {
             *high = simd.fields(word, tables::steps(8 * i, 2));
         }
-        let steps = blocks.word(simd, offset_of!(Iq2S, groups) + 4 * half);
         let steps = points::lane_nibbles(simd, steps);
         let points = simd.lookup_bytes(&POINT_BYTES, low, high);
         for i in 0..4 {

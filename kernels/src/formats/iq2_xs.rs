@@ -73,9 +73,10 @@ static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
 fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xs>, sink: &mut impl Sink<S>) {
     let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xs, scale)));
     let scales = Stepped::new(simd, scale, 0.25);
+    // The steps, behind the last points.
+    let last = blocks.words4(simd, offset_of!(Iq2Xs, groups) - 8);
     for half in 0..2 {
-        let steps = blocks.word(simd, offset_of!(Iq2Xs, groups) + 4 * half);
-        let steps = points::lane_nibbles(simd, steps);
+        let steps = points::lane_nibbles(simd, last[2 + half]);
         let words = blocks.words8(simd, offset_of!(Iq2Xs, points) + 32 * half);
         // A word holds two points: their lower bytes and their upper bytes, four together.
         let mut low = [words[0]; 4];

@@ -86,11 +86,19 @@ static LEVELS: Levels = tables::levels(&grids::IQ3_S_LEVELS);
 fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3S>, sink: &mut impl Sink<S>) {
     let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
     let scales = Stepped::new(simd, scale, 2.0);
-    let steps = points::lane_nibbles(simd, blocks.word(simd, offset_of!(Iq3S, groups)));
+    // What is behind the lower bits: two words of upper bits, eight of signs, and one of steps.
+    let first = blocks.words4(simd, offset_of!(Iq3S, points_high));
+    let middle = blocks.words4(simd, offset_of!(Iq3S, points_high) + 16);
+    let last = blocks.words4(simd, offset_of!(Iq3S, groups) - 12);
+    let steps = points::lane_nibbles(simd, last[3]);
+    let signs = [
+        [first[2], first[3], middle[0], middle[1]],
+        [middle[2], last[0], last[1], last[2]],
+    ];
     for half in 0..2 {
-        let signs = blocks.words4(simd, offset_of!(Iq3S, signs) + 16 * half);
+        let signs = signs[half];
         let low = blocks.words8(simd, offset_of!(Iq3S, points_low) + 32 * half);
-        let word = blocks.word(simd, offset_of!(Iq3S, points_high) + 4 * half);
+        let word = first[half];
         let mut high = low;
         for (i, high) in high.iter_mut().enumerate() {
             *high = simd.fields(word, tables::steps(4 * i, 1));
