@@ -37,6 +37,32 @@ pub(crate) enum Mins {
     Integer16,
 }
 
+/// The order of the 32 codes of a group in its eight vectors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Byte `j` of vector `v` is code `4 v + j`.
+    Natural,
+    /// It is code `v + 8 j`: the same place of four points of eight weights.
+    Eights,
+    /// It is code `16 (v / 4) + v % 4 + 4 (j / 2) + 8 (j % 2)`: the same places of both halves of two
+    /// points of eight weights.
+    Halves,
+    /// It is code `16 (v / 4) + v % 4 + 4 j`: the same place of four points of four weights.
+    Fours,
+}
+
+impl Order {
+    /// Which code byte `j` of vector `v` is.
+    pub(crate) const fn code(self, v: usize, j: usize) -> usize {
+        match self {
+            Order::Natural => 4 * v + j,
+            Order::Eights => v + 8 * j,
+            Order::Halves => 16 * (v / 4) + v % 4 + 4 * (j / 2) + 8 * (j % 2),
+            Order::Fours => 16 * (v / 4) + v % 4 + 4 * j,
+        }
+    }
+}
+
 /// The layout of codes, scales and minimums that a format unpacks to. Formats that share one share
 /// the kernels that multiply it.
 pub(crate) trait Layout: CodeRange {
@@ -120,6 +146,9 @@ pub(crate) trait Unpack: Block + 'static {
     /// Whether it uses [`Lanes::BYTE_TABLES`].
     const BYTE_TABLES: bool = false;
 
+    /// The order of the codes that it gives to [`Sink::ordered32`].
+    const ORDER: Order = Order::Natural;
+
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
     /// minimums before the first.
@@ -143,6 +172,12 @@ pub(crate) trait Sink<S: Lanes> {
 
     /// 32 codes, likewise, with the scales of the first and of the last 16; `group` counts in 32s.
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
+    /// 32 raised codes in the order of the format, where there are [`Lanes::BYTE_TABLES`].
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+
+    /// 32 codes likewise, with the scales of the first and of the last 16.
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
 
     /// 32 codes with their scale.
     #[inline(always)]
@@ -178,6 +213,39 @@ fn raised<S: Lanes, L: Layout>(simd: S, mut codes: [S::Int; 8]) -> [S::Int; 8] {
         }
     }
     codes
+}
+
+/// Codes in their natural order, where there are byte tables.
+#[inline(always)]
+pub(crate) fn natural<S: Lanes>(simd: S, order: Order, codes: [S::Int; 8]) -> [S::Int; 8] {
+    let mut natural = codes;
+    for four in 0..2 {
+        let [a, b, c, d] = [
+            codes[4 * four],
+            codes[4 * four + 1],
+            codes[4 * four + 2],
+            codes[4 * four + 3],
+        ];
+        for half in 0..2 {
+            // Bytes 2 half and 2 half + 1 of each.
+            let (first, second) = (2 * half as u8, 2 * half as u8 + 1);
+            let from = [first, 4 + first, second, 4 + second];
+            let (ab, cd) = (simd.pick([a, b], from), simd.pick([c, d], from));
+            for byte in 0..2 {
+                // The four codes that were byte j of vectors 4 four to 4 four + 3.
+                let j = 2 * half + byte;
+                let from = match byte {
+                    0 => [0, 1, 4, 5],
+                    _ => [2, 3, 6, 7],
+                };
+                natural[order.code(4 * four, j) / 4] = simd.pick([ab, cd], from);
+            }
+        }
+    }
+    match order {
+        Order::Natural => codes,
+        _ => natural,
+    }
 }
 
 /// One block of each of `ROWS` rows of a matrix, in the file's bytes.

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+use crate::unpack::{BlockRows, Order, Signed16, Sink, Unpack};
 
 use super::iq1_s::{DOWN, LEVELS, POINT_BYTES, SHIFT, SHIFTED, point, shift_bits};
 use super::points::{self, Stepped};
@@ -126,17 +126,21 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl 
         }
         let points = simd.lookup_bytes(&POINT_BYTES, low, high);
         for i in 0..4 {
-            let mut codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
+            let mut codes = tables::places_of_halves(simd, &LEVELS, points[i]);
             for (n, codes) in codes.iter_mut().enumerate() {
-                // Bit 3 of the point's nibble, which now is byte n / 2 of `high`.
-                let minus = (high[i], [(8 * (n / 2) + 3) as u8; 4]);
+                // Bit 3 of the point's nibble, which now is a byte of `high`.
+                let mut bits = [0; 4];
+                for (j, bit) in bits.iter_mut().enumerate() {
+                    *bit = (Order::Halves.code(n, j) / 8 * 8 + 3) as u8;
+                }
+                let minus = (high[i], bits);
                 *codes = simd.subtract_where(minus, (*codes, down), *codes);
             }
             let both = [
                 scales.scale(simd, steps[2 * i]),
                 scales.scale(simd, steps[2 * i + 1]),
             ];
-            sink.raised16(4 * half + i, codes, both);
+            sink.ordered16(4 * half + i, codes, both);
         }
     }
 }
@@ -144,6 +148,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl 
 impl Unpack for Iq1M {
     type Layout = Signed16;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack, shift_right_each};
+use crate::unpack::{BlockRows, Order, Signed32, Sink, Unpack, shift_right_each};
 
 use super::points::{self, Stepped};
 use super::search::shifted;
@@ -115,12 +115,12 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1S>, sink: &mut impl 
         }
         let points = simd.lookup_bytes(&POINT_BYTES, low, high);
         for i in 0..4 {
-            let mut codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
+            let mut codes = tables::places_of_eights(simd, &LEVELS, points[i]);
             for codes in &mut codes {
                 *codes = simd.subtract_where((words[i], [15; 4]), (*codes, down), *codes);
             }
             let step = simd.and(simd.shift_right::<12>(words[i]), simd.splat_int(7));
-            sink.raised32(4 * half + i, codes, scales.scale(simd, step));
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
         }
     }
 }
@@ -128,6 +128,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1S>, sink: &mut impl 
 impl Unpack for Iq1S {
     type Layout = Signed32;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Eights;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack};
+use crate::unpack::{BlockRows, Order, Signed16, Sink, Unpack};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
@@ -98,13 +98,13 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2S>, sink: &mut impl 
         let steps = points::lane_nibbles(simd, steps);
         let points = simd.lookup_bytes(&POINT_BYTES, low, high);
         for i in 0..4 {
-            let codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
-            let codes = tables::signed(simd, codes, signs[i]);
+            let codes = tables::places_of_halves(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Halves, codes, signs[i]);
             let pair = [
                 scales.scale(simd, steps[2 * i]),
                 scales.scale(simd, steps[2 * i + 1]),
             ];
-            sink.raised16(4 * half + i, codes, pair);
+            sink.ordered16(4 * half + i, codes, pair);
         }
     }
 }
@@ -112,6 +112,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2S>, sink: &mut impl 
 impl Unpack for Iq2S {
     type Layout = Signed16;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed16, Sink, Unpack, shift_right_each};
+use crate::unpack::{BlockRows, Order, Signed16, Sink, Unpack, shift_right_each};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
@@ -68,6 +68,27 @@ static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 static POINT_BYTES: Points<512> = tables::eights(&grids::IQ2_XS, &grids::IQ2_LEVELS);
 static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
 
+/// The points of four groups, in two bytes each, and their signs, where there are byte tables.
+#[inline(always)]
+fn half<S: Lanes>(
+    simd: S,
+    blocks: BlockRows<'_, Iq2Xs>,
+    half: usize,
+) -> ([[S::Int; 2]; 4], [S::Int; 4]) {
+    let words = blocks.words8(simd, offset_of!(Iq2Xs, points) + 32 * half);
+    // A word holds two points: their lower bytes and their upper bytes, four together.
+    let mut low = [words[0]; 4];
+    let mut high = low;
+    for i in 0..4 {
+        let both = [words[2 * i], words[2 * i + 1]];
+        low[i] = simd.pick(both, [0, 2, 4, 6]);
+        high[i] = simd.pick(both, [1, 3, 5, 7]);
+    }
+    let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+    let signs = shift_right_each::<1, S, 4>(simd, high);
+    (points, tables::even_signs(simd, signs))
+}
+
 /// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
 #[inline(always)]
 fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xs>, sink: &mut impl Sink<S>) {
@@ -75,28 +96,17 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xs>, sink: &mut impl
     let scales = Stepped::new(simd, scale, 0.25);
     // The steps, behind the last points.
     let last = blocks.words4(simd, offset_of!(Iq2Xs, groups) - 8);
-    for half in 0..2 {
+    let halves = [half(simd, blocks, 0), half(simd, blocks, 1)];
+    for (half, (points, signs)) in halves.into_iter().enumerate() {
         let steps = points::lane_nibbles(simd, last[2 + half]);
-        let words = blocks.words8(simd, offset_of!(Iq2Xs, points) + 32 * half);
-        // A word holds two points: their lower bytes and their upper bytes, four together.
-        let mut low = [words[0]; 4];
-        let mut high = low;
         for i in 0..4 {
-            let both = [words[2 * i], words[2 * i + 1]];
-            low[i] = simd.pick(both, [0, 2, 4, 6]);
-            high[i] = simd.pick(both, [1, 3, 5, 7]);
-        }
-        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
-        let signs = shift_right_each::<1, S, 4>(simd, high);
-        let signs = tables::even_signs(simd, signs);
-        for i in 0..4 {
-            let codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
-            let codes = tables::signed(simd, codes, signs[i]);
+            let codes = tables::places_of_halves(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Halves, codes, signs[i]);
             let pair = [
                 scales.scale(simd, steps[2 * i]),
                 scales.scale(simd, steps[2 * i + 1]),
             ];
-            sink.raised16(4 * half + i, codes, pair);
+            sink.ordered16(4 * half + i, codes, pair);
         }
     }
 }
@@ -104,6 +114,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xs>, sink: &mut impl
 impl Unpack for Iq2Xs {
     type Layout = Signed16;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

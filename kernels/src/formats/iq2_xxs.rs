@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+use crate::unpack::{BlockRows, Order, Signed32, Sink, Unpack};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
@@ -82,17 +82,15 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xxs>, sink: &mut imp
     let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
     let scales = Stepped::new(simd, scale, 0.25);
     for half in 0..2 {
-        let groups = blocks.words8(simd, offset_of!(Iq2Xxs, groups) + 32 * half);
-        let (groups, _) = groups.as_chunks::<2>();
-        let indices = [groups[0][0], groups[1][0], groups[2][0], groups[3][0]];
-        let words = [groups[0][1], groups[1][1], groups[2][1], groups[3][1]];
+        let [a, b, c, d, e, f, g, h] = blocks.words8(simd, offset_of!(Iq2Xxs, groups) + 32 * half);
+        let (indices, words) = ([a, c, e, g], [b, d, f, h]);
         let points = simd.lookup_bytes(&POINT_BYTES, indices, indices);
         let signs = tables::even_signs_of_runs(simd, words);
         for i in 0..4 {
-            let codes = tables::codes_of_eights(simd, &LEVELS, points[i]);
-            let codes = tables::signed(simd, codes, signs[i]);
+            let codes = tables::places_of_eights(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Eights, codes, signs[i]);
             let step = simd.shift_right::<28>(words[i]);
-            sink.raised32(4 * half + i, codes, scales.scale(simd, step));
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
         }
     }
 }
@@ -100,6 +98,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xxs>, sink: &mut imp
 impl Unpack for Iq2Xxs {
     type Layout = Signed32;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Eights;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined};
+use crate::unpack::{BlockRows, Order, Signed32, Sink, Unpack, joined, unrolled};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
@@ -104,19 +104,20 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3S>, sink: &mut impl 
             *high = simd.fields(word, tables::steps(4 * i, 1));
         }
         let points = simd.lookup_bytes(&POINT_BYTES, low, high);
-        for i in 0..4 {
-            let points = [points[2 * i], points[2 * i + 1]];
-            let codes = tables::codes_of_fours(simd, &LEVELS, points);
-            let codes = tables::signed(simd, codes, signs[i]);
-            let scale = scales.scale(simd, steps[4 * half + i]);
-            sink.raised32(4 * half + i, codes, scale);
-        }
+        unrolled!(I in 4, {
+            let points = [points[2 * I], points[2 * I + 1]];
+            let codes = tables::places_of_fours(simd, &LEVELS, points);
+            let codes = tables::signed(simd, Order::Fours, codes, signs[I]);
+            let scale = scales.scale(simd, steps[4 * half + I]);
+            sink.ordered32(4 * half + I, codes, scale);
+        });
     }
 }
 
 impl Unpack for Iq3S {
     type Layout = Signed32;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Fours;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

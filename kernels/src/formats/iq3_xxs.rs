@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined};
+use crate::unpack::{BlockRows, Order, Signed32, Sink, Unpack, joined};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
@@ -82,10 +82,10 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3Xxs>, sink: &mut imp
         let signs = tables::even_signs_of_runs(simd, words);
         for i in 0..4 {
             let points = [points[2 * i], points[2 * i + 1]];
-            let codes = tables::codes_of_fours(simd, &LEVELS, points);
-            let codes = tables::signed(simd, codes, signs[i]);
+            let codes = tables::places_of_fours(simd, &LEVELS, points);
+            let codes = tables::signed(simd, Order::Fours, codes, signs[i]);
             let step = simd.shift_right::<28>(words[i]);
-            sink.raised32(4 * half + i, codes, scales.scale(simd, step));
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
         }
     }
 }
@@ -93,6 +93,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3Xxs>, sink: &mut imp
 impl Unpack for Iq3Xxs {
     type Layout = Signed32;
     const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Fours;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {

@@ -4,12 +4,16 @@
 //! A table of bytes is looked up in registers, four points of each row at once, where a table of
 //! words is read from memory, each point for itself. So a point is kept in two bytes: of eight
 //! weights of three levels the first four in one and the last four in the other, two bits each; of
-//! four weights of eight levels two in each, as nibbles. Fields of bits of these bytes, moved to
-//! bytes of their own, number the levels.
+//! four weights of eight levels two in each, as nibbles.
+//!
+//! A shift then brings the number of the same weight's level, of all four points, to the bottom of
+//! their bytes, and one more look-up, which takes no notice of the bits above, makes it a code. So
+//! codes come in another [`Order`] than their own; activations can be brought into it at less cost.
 
 use super::grids::{self, Grid};
 use super::points::digit;
 use crate::isa::{ByteTables, Lanes};
+use crate::unpack::Order;
 
 /// The points of a codebook, in two bytes each.
 pub(super) type Points<const POINTS: usize> = ByteTables<POINTS, 2>;
@@ -112,49 +116,75 @@ pub(super) const fn steps(first: usize, step: usize) -> [u8; 4] {
     [first, first + step, first + 2 * step, first + 3 * step]
 }
 
-/// The codes of four points of eight weights, from their two bytes.
+/// The codes of four points of eight weights, from their two bytes, in the order of
+/// [`Order::Halves`].
 #[inline(always)]
-pub(super) fn codes_of_eights<S: Lanes>(
+pub(super) fn places_of_halves<S: Lanes>(
     simd: S,
     levels: &Levels,
     points: [S::Int; 2],
 ) -> [S::Int; 8] {
-    let mut codes = [points[0]; 8];
-    for p in 0..4 {
-        for half in 0..2 {
-            let numbers = simd.fields(points[half], steps(8 * p, 2));
-            codes[2 * p + half] = simd.lookup64(levels, numbers);
-        }
+    let first = simd.pick(points, [0, 1, 4, 5]);
+    let last = simd.pick(points, [2, 3, 6, 7]);
+    places_of_eights(simd, levels, [first, last])
+}
+
+/// The codes of four points of eight weights, from their two bytes, in the order of
+/// [`Order::Eights`].
+#[inline(always)]
+pub(super) fn places_of_eights<S: Lanes>(
+    simd: S,
+    levels: &Levels,
+    [first, last]: [S::Int; 2],
+) -> [S::Int; 8] {
+    let mut codes = [
+        first,
+        simd.shift_right::<2>(first),
+        simd.shift_right::<4>(first),
+        simd.shift_right::<6>(first),
+        last,
+        simd.shift_right::<2>(last),
+        simd.shift_right::<4>(last),
+        simd.shift_right::<6>(last),
+    ];
+    for codes in &mut codes {
+        *codes = simd.lookup64(levels, *codes);
     }
     codes
 }
 
-/// The codes of eight points of four weights, from their two bytes, of four points at a time.
+/// The codes of eight points of four weights, from the two bytes of the first four and of the last
+/// four, in the order of [`Order::Fours`].
 #[inline(always)]
-pub(super) fn codes_of_fours<S: Lanes>(
+pub(super) fn places_of_fours<S: Lanes>(
     simd: S,
     levels: &Levels,
     points: [[S::Int; 2]; 2],
 ) -> [S::Int; 8] {
     let mut codes = [points[0][0]; 8];
-    for (four, both) in points.into_iter().enumerate() {
-        // The two bytes of a point side by side.
-        let pairs = [simd.pick(both, [0, 4, 1, 5]), simd.pick(both, [2, 6, 3, 7])];
-        for p in 0..4 {
-            let numbers = simd.fields(pairs[p / 2], steps(16 * (p % 2), 4));
-            codes[4 * four + p] = simd.lookup64(levels, numbers);
-        }
+    for (codes, &both) in codes.chunks_exact_mut(2).zip(points.as_flattened()) {
+        codes[0] = simd.lookup64(levels, both);
+        codes[1] = simd.lookup64(levels, simd.shift_right::<4>(both));
     }
     codes
 }
 
-/// Makes the raised codes negative whose bits in `signs` are set, in the order of the weights.
+/// Makes the raised codes negative whose bits in `signs` are set, bit i for weight i.
 #[inline(always)]
-pub(super) fn signed<S: Lanes>(simd: S, mut codes: [S::Int; 8], signs: S::Int) -> [S::Int; 8] {
+pub(super) fn signed<S: Lanes>(
+    simd: S,
+    order: Order,
+    mut codes: [S::Int; 8],
+    signs: S::Int,
+) -> [S::Int; 8] {
     // 256 - (128 + code) is 128 - code.
     let zero = simd.splat_int(0);
-    for (n, codes) in codes.iter_mut().enumerate() {
-        *codes = simd.subtract_where((signs, steps(4 * n, 1)), (zero, *codes), *codes);
+    for (v, codes) in codes.iter_mut().enumerate() {
+        let mut bits = [0; 4];
+        for (j, bit) in bits.iter_mut().enumerate() {
+            *bit = order.code(v, j) as u8;
+        }
+        *codes = simd.subtract_where((signs, bits), (zero, *codes), *codes);
     }
     codes
 }

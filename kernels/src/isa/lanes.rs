@@ -53,7 +53,7 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// Whether bytes are looked up in registers and fields of bits are moved by single
     /// instructions. Only then there are [`Lanes::lookup_bytes`], [`Lanes::lookup64`],
-    /// [`Lanes::fields`], [`Lanes::pick`] and [`Lanes::subtract_where`].
+    /// [`Lanes::fields`], [`Lanes::pick`], [`Lanes::reorder`] and [`Lanes::subtract_where`].
     const BYTE_TABLES: bool = false;
 
     /// Four bytes, or one 32-bit number, of each row.
@@ -180,6 +180,12 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// more byte `from[i] - 4` of the second.
     #[inline(always)]
     fn pick(self, _vectors: [Self::Int; 2], _from: [u8; 4]) -> Self::Int {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// The bytes of every sixteen words in another order: byte `i` of them is byte `from[i] % 64`.
+    #[inline(always)]
+    fn reorder(self, _words: &[i32; 64], _from: &ByteTables<64, 1>) -> [i32; 64] {
         unreachable!("BYTE_TABLES is false")
     }
 

@@ -263,6 +263,21 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     }
 
     #[inline(always)]
+    fn reorder(self, words: &[i32; 64], from: &ByteTables<64, 1>) -> [i32; 64] {
+        let mut reordered = [0; 64];
+        let (sixteens, _) = words.as_chunks::<16>();
+        for (to, words) in reordered.chunks_exact_mut(16).zip(sixteens) {
+            unsafe {
+                let from = _mm512_loadu_si512(from.0[0].as_ptr().cast());
+                let words = _mm512_loadu_si512(words.as_ptr().cast());
+                let words = _mm512_permutexvar_epi8(from, words);
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), words);
+            }
+        }
+        reordered
+    }
+
+    #[inline(always)]
     fn subtract_where(
         self,
         (word, bits): (__m512i, [u8; 4]),

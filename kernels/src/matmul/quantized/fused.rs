@@ -3,10 +3,10 @@
 use super::{FirstGroup, GROUPS, offset, start, unpack};
 use crate::activations::part;
 use crate::formats::SUPER;
-use crate::isa::Lanes;
+use crate::isa::{ByteTables, Lanes};
 use crate::matmul::Rows;
 use crate::matmul::tiled::Panel;
-use crate::unpack::{Layout, Sink, Unpack};
+use crate::unpack::{Layout, Order, Sink, Unpack};
 use std::marker::PhantomData;
 
 #[inline(always)]
@@ -17,9 +17,20 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = simd.splat_float(0.0);
         for block in 0..blocks {
+            let x = rows.x.block_codes(block, 0..1);
+            let codes = x[part::CODES..].first_chunk();
+            let codes: &[i32; SUPER / 4] = codes.expect("a block has codes");
+            let ordered;
+            let codes = if S::BYTE_TABLES && B::ORDER != Order::Natural {
+                ordered = simd.reorder(codes, const { &from(B::ORDER) });
+                &ordered
+            } else {
+                codes
+            };
             let mut sink = Fused::<S, B::Layout> {
                 simd,
-                x: rows.x.block_codes(block, 0..1),
+                x,
+                codes,
                 next: next.wrapping_add(block * bytes),
                 share: bytes / GROUPS,
                 first: 0,
@@ -33,10 +44,23 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     }
 }
 
+/// From where the bytes of two groups come when they are put into `order`.
+const fn from(order: Order) -> ByteTables<64, 1> {
+    let mut from = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        from[i] = (i / 32 * 32 + order.code(i % 32 / 4, i % 4)) as u8;
+        i += 1;
+    }
+    ByteTables([from])
+}
+
 /// Multiplies weights with one column as they come.
 struct Fused<'a, S: Lanes, L> {
     simd: S,
     x: &'a [i32],
+    /// The codes of `x`, in the order of those of the weights.
+    codes: &'a [i32; SUPER / 4],
     /// Weights of the next panel, to be brought near: a share with each group. All at once they
     /// would occupy the buffers that this panel's own loads need.
     next: *const u8,
@@ -67,7 +91,7 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
     #[inline(always)]
     fn dot<const N: usize>(&self, start_at: usize, codes: &[S::Int; N], word: usize) -> S::Float {
         let from = start(self.x[start_at], const { offset::<S, L>() });
-        let x = &self.x[part::CODES + word..part::CODES + word + N];
+        let x = &self.codes[word..word + N];
         // SAFETY: `x` is `N` words.
         let [sum] = unsafe {
             self.simd
@@ -123,6 +147,12 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     }
 
     #[inline(always)]
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        // Those of the activations are in the same order.
+        self.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
@@ -133,6 +163,11 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
         let both = self.simd.multiply_add_float(last, scales[1], both);
         let of_x = self.float(part::SCALES + group);
         self.t = self.simd.multiply_add_float(both, of_x, self.t);
+    }
+
+    #[inline(always)]
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, codes, scales);
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::formats::SUPER;
 use crate::isa::Lanes;
 use crate::matmul::Rows;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
-use crate::unpack::{Group, Layout, Sink, Unpack};
+use crate::unpack::{Group, Layout, Sink, Unpack, natural};
 use std::marker::PhantomData;
 
 /// 256 unpacked weights of each row of a panel.
@@ -54,11 +54,11 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
 
     #[inline(always)]
     fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Tile<S>, full_panels: bool) {
-        let mut sink = IntoTile::<S, B::Layout> {
+        let mut sink = IntoTile::<S, B> {
             simd,
             tile,
             first: 0,
-            layout: PhantomData,
+            block: PhantomData,
         };
         unpack::<S, B>(simd, panel, block, &mut sink);
         let looked_up = S::SCALES_BY_POWERS && matches!(B::Layout::GROUP, Group::Of32);
@@ -79,18 +79,18 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
 }
 
 /// Stores weights in a tile.
-struct IntoTile<'t, S: Lanes, L> {
+struct IntoTile<'t, S: Lanes, B> {
     simd: S,
     tile: &'t mut Tile<S>,
     first: usize,
-    layout: PhantomData<L>,
+    block: PhantomData<B>,
 }
 
-impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
+impl<S: Lanes, B: Unpack> IntoTile<'_, S, B> {
     #[inline(always)]
     fn codes(&mut self, group: usize, mut codes: [S::Int; 8]) -> usize {
         let group = self.first + group;
-        let further = const { offset::<S, L>() - super::offset::<S, L>() };
+        let further = const { offset::<S, B::Layout>() - super::offset::<S, B::Layout>() };
         if further != 0 {
             // Codes and what is added are below 128, so bytes do not carry.
             let further = self.simd.splat_int(further * 0x0101_0101);
@@ -103,15 +103,15 @@ impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
     }
 }
 
-impl<S: Lanes, L: Layout> FirstGroup<S> for IntoTile<'_, S, L> {
+impl<S: Lanes, B: Unpack> FirstGroup<S> for IntoTile<'_, S, B> {
     #[inline(always)]
     fn first_group(&mut self, group: usize) {
         self.first = group;
     }
 }
 
-impl<S: Lanes, L: Layout> Sink<S> for IntoTile<'_, S, L> {
-    type Layout = L;
+impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
+    type Layout = B::Layout;
 
     #[inline(always)]
     fn simd(&self) -> S {
@@ -125,9 +125,21 @@ impl<S: Lanes, L: Layout> Sink<S> for IntoTile<'_, S, L> {
     }
 
     #[inline(always)]
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        let codes = natural(self.simd, B::ORDER, codes);
+        self.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.codes(group, codes);
         self.tile.scales[2 * group..][..2].copy_from_slice(&scales);
+    }
+
+    #[inline(always)]
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        let codes = natural(self.simd, B::ORDER, codes);
+        self.raised16(group, codes, scales);
     }
 
     #[inline(always)]
