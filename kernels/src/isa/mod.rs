@@ -243,6 +243,7 @@ pub(crate) trait Kernel {
 
     /// Whether it is compiled for instruction sets that differ from others only by
     /// [`Lanes::BYTE_TABLES`]. It need not where it does not use them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const BYTE_TABLES: bool = false;
 
     /// The algorithm. Implementations are `#[inline(always)]`, so that the whole of it is compiled
