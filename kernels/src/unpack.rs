@@ -9,7 +9,7 @@
 //!
 //! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights.
 
-use crate::activations::Precision;
+use crate::activations::{Precision, START_OFFSET};
 use crate::formats::Block;
 
 use crate::isa::{CodeRange, Lanes};
@@ -35,6 +35,32 @@ pub(crate) enum Mins {
     Integer32,
     /// A small integer for each group of 16, with a common float factor.
     Integer16,
+}
+
+/// The order of the 32 codes of a group in its eight vectors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Byte `j` of vector `v` is code `4 v + j`.
+    Natural,
+    /// It is code `v + 8 j`: the same place of four points of eight weights.
+    Eights,
+    /// It is code `16 (v / 4) + v % 4 + 4 (j / 2) + 8 (j % 2)`: the same places of both halves of two
+    /// points of eight weights.
+    Halves,
+    /// It is code `16 (v / 4) + v % 4 + 4 j`: the same place of four points of four weights.
+    Fours,
+}
+
+impl Order {
+    /// Which code byte `j` of vector `v` is.
+    pub(crate) const fn code(self, v: usize, j: usize) -> usize {
+        match self {
+            Order::Natural => 4 * v + j,
+            Order::Eights => v + 8 * j,
+            Order::Halves => 16 * (v / 4) + v % 4 + 4 * (j / 2) + 8 * (j % 2),
+            Order::Fours => 16 * (v / 4) + v % 4 + 4 * j,
+        }
+    }
 }
 
 /// The layout of codes, scales and minimums that a format unpacks to. Formats that share one share
@@ -127,6 +153,12 @@ pub(crate) trait Unpack: Block + 'static {
     /// What it unpacks to.
     type Layout: Layout;
 
+    /// Whether it uses [`Lanes::BYTE_TABLES`].
+    const BYTE_TABLES: bool = false;
+
+    /// The order of the codes that it gives to [`Sink::ordered32`].
+    const ORDER: Order = Order::Natural;
+
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
     /// minimums before the first.
@@ -139,11 +171,35 @@ pub(crate) trait Unpack: Block + 'static {
 ///
 /// Implementations are `#[inline(always)]`.
 pub(crate) trait Sink<S: Lanes> {
+    /// What is unpacked to.
+    type Layout: Layout;
+
+    /// The instruction set.
+    fn simd(&self) -> S;
+
+    /// 32 codes with their scale, signed ones with [`Lanes::SIGNED_OFFSET`] added.
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+
+    /// 32 codes, likewise, with the scales of the first and of the last 16; `group` counts in 32s.
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
+    /// 32 raised codes in the order of the format, where there are [`Lanes::BYTE_TABLES`].
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+
+    /// 32 codes likewise, with the scales of the first and of the last 16.
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
     /// 32 codes with their scale.
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
+    #[inline(always)]
+    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        self.raised32(group, raised::<S, Self::Layout>(self.simd(), codes), scale);
+    }
 
     /// 32 codes with the scales of the first and of the last 16; `group` counts in 32s.
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+    #[inline(always)]
+    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, raised::<S, Self::Layout>(self.simd(), codes), scales);
+    }
 
     /// The minimum of a group of 32: added to each of its weights.
     fn minimum32(&mut self, group: usize, minimum: S::Float);
@@ -154,6 +210,52 @@ pub(crate) trait Sink<S: Lanes> {
 
     /// Minimums of the sixteen groups of 16, likewise.
     fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float);
+}
+
+/// Codes as [`Lanes::dot`] wants them.
+#[inline(always)]
+fn raised<S: Lanes, L: Layout>(simd: S, mut codes: [S::Int; 8]) -> [S::Int; 8] {
+    if L::MAX.is_none() && S::SIGNED_OFFSET == START_OFFSET {
+        // Adding 128 to a byte flips its sign bit.
+        let sign = simd.splat_int(0x8080_8080_u32 as i32);
+        for codes in &mut codes {
+            *codes = simd.xor(*codes, sign);
+        }
+    }
+    codes
+}
+
+/// Codes in their natural order, where there are byte tables.
+#[inline(always)]
+pub(crate) fn natural<S: Lanes>(simd: S, order: Order, codes: [S::Int; 8]) -> [S::Int; 8] {
+    let mut natural = codes;
+    for four in 0..2 {
+        let [a, b, c, d] = [
+            codes[4 * four],
+            codes[4 * four + 1],
+            codes[4 * four + 2],
+            codes[4 * four + 3],
+        ];
+        for half in 0..2 {
+            // Bytes 2 half and 2 half + 1 of each.
+            let (first, second) = (2 * half as u8, 2 * half as u8 + 1);
+            let from = [first, 4 + first, second, 4 + second];
+            let (ab, cd) = (simd.pick([a, b], from), simd.pick([c, d], from));
+            for byte in 0..2 {
+                // The four codes that were byte j of vectors 4 four to 4 four + 3.
+                let j = 2 * half + byte;
+                let from = match byte {
+                    0 => [0, 1, 4, 5],
+                    _ => [2, 3, 6, 7],
+                };
+                natural[order.code(4 * four, j) / 4] = simd.pick([ab, cd], from);
+            }
+        }
+    }
+    match order {
+        Order::Natural => codes,
+        _ => natural,
+    }
 }
 
 /// One block of each of `ROWS` rows of a matrix, in the file's bytes.

@@ -26,7 +26,14 @@ const FEWEST: usize = 50;
 
 /// Whether a function is compiled for an instruction set: one of the gateways of `isa`.
 fn is_hot(function: &str) -> bool {
-    let gateways = ["run", "run_vnni", "call", "call_dot"];
+    let gateways = [
+        "run",
+        "run_vnni",
+        "run_vbmi",
+        "call",
+        "call_dot",
+        "call_vbmi",
+    ];
     let name = function.rsplit("::").next().unwrap_or_default();
     let isa = ["avx2", "avx512"]
         .iter()

@@ -8,11 +8,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Small16, Unpack};
+use crate::unpack::{BlockRows, Order, Sink, Small16, Unpack};
 
-use super::iq1_s::{SHIFT, SHIFTED, point, shift_bits};
+use super::iq1_s::{DOWN, LEVELS, POINT_BYTES, SHIFT, SHIFTED, point, shift_bits};
 use super::points::{self, Stepped};
 use super::search::shifted;
+use super::tables;
 use super::{Block, Half, SUPER, block_size, grids};
 
 /// 56 bytes, 1.75 bits per weight.
@@ -105,11 +106,55 @@ fn steps<S: Lanes>(simd: S, word: S::Int) -> [S::Int; 8] {
     steps
 }
 
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl Sink<S>) {
+    // The groups, behind the last of the points.
+    let last = blocks.words4(simd, offset_of!(Iq1M, groups) - 8);
+    let words = [last[2], last[3]];
+    let scale = simd.half_to_float(gathered_scale(simd, words));
+    // Codes are eight times the weights.
+    let scales = Stepped::new(simd, scale, 2.0 / 8.0);
+    let nibbles = blocks.words4(simd, offset_of!(Iq1M, points_high));
+    let down = simd.splat_int(DOWN);
+    for half in 0..2 {
+        let low = blocks.words4(simd, offset_of!(Iq1M, points_low) + 16 * half);
+        let steps = steps(simd, words[half]);
+        let mut high = low;
+        for (i, high) in high.iter_mut().enumerate() {
+            *high = simd.fields(nibbles[2 * half + i / 2], tables::steps(16 * (i % 2), 4));
+        }
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        for i in 0..4 {
+            let mut codes = tables::places_of_halves(simd, &LEVELS, points[i]);
+            for (n, codes) in codes.iter_mut().enumerate() {
+                // Bit 3 of the point's nibble, which now is a byte of `high`.
+                let mut bits = [0; 4];
+                for (j, bit) in bits.iter_mut().enumerate() {
+                    *bit = (Order::Halves.code(n, j) / 8 * 8 + 3) as u8;
+                }
+                let minus = (high[i], bits);
+                *codes = simd.subtract_where(minus, (*codes, down), *codes);
+            }
+            let both = [
+                scales.scale(simd, steps[2 * i]),
+                scales.scale(simd, steps[2 * i + 1]),
+            ];
+            sink.ordered16(4 * half + i, codes, both);
+        }
+    }
+}
+
 impl Unpack for Iq1M {
     type Layout = Small16;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let words = [
             blocks.word(simd, offset_of!(Iq1M, groups)),
             blocks.word(simd, offset_of!(Iq1M, groups) + 4),

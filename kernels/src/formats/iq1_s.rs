@@ -8,10 +8,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Small32, Unpack};
+use crate::unpack::{BlockRows, Order, Sink, Small32, Unpack, shift_right_each};
 
 use super::points::{self, Stepped};
 use super::search::shifted;
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size, grids};
 
 /// What a group's shift adds to its weights or takes from them.
@@ -85,11 +86,55 @@ pub(crate) fn shift_bits<S: Lanes>(simd: S, minus: S::Int) -> S::Int {
     simd.multiply_int(minus, simd.splat_int(0x8888_8888_u32 as i32))
 }
 
+/// The points of IQ1_S and IQ1_M.
+pub(super) static POINT_BYTES: Points<2048> = tables::eights(&grids::IQ1, &[-1, 0, 1]);
+
+/// Eight times the levels shifted up. Shifted down they are less by [`DOWN`].
+pub(super) static LEVELS: Levels = tables::levels(&[-7, 1, 9]);
+
+/// What a shift down takes from each byte of codes that are shifted up.
+pub(super) const DOWN: i32 = 0x0202_0202;
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1S>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq1S, scale)));
+    // Codes are eight times the weights.
+    let scales = Stepped::new(simd, scale, 2.0 / 8.0);
+    let words = blocks.words4(simd, offset_of!(Iq1S, groups));
+    let down = simd.splat_int(DOWN);
+    for half in 0..2 {
+        let low = blocks.words4(simd, offset_of!(Iq1S, points_low) + 16 * half);
+        // A word is two groups'.
+        let first = [words[2 * half], words[2 * half + 1]];
+        let second = shift_right_each::<16, S, 2>(simd, first);
+        let words = [first[0], second[0], first[1], second[1]];
+        let mut high = words;
+        for high in &mut high {
+            *high = simd.fields(*high, tables::steps(0, 3));
+        }
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        for i in 0..4 {
+            let mut codes = tables::places_of_eights(simd, &LEVELS, points[i]);
+            for codes in &mut codes {
+                *codes = simd.subtract_where((words[i], [15; 4]), (*codes, down), *codes);
+            }
+            let step = simd.and(simd.shift_right::<12>(words[i]), simd.splat_int(7));
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
+        }
+    }
+}
+
 impl Unpack for Iq1S {
     type Layout = Small32;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Eights;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq1S, scale)));
         // Codes are eight times the weights.
         let scales = Stepped::new(simd, scale, 2.0 / 8.0);

@@ -7,12 +7,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Medium16, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium16, Order, Sink, Unpack};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size, pack};
 
 /// 82 bytes, 2.5625 bits per weight.
@@ -76,11 +77,48 @@ impl Block for Iq2S {
 static POINTS: [u32; grids::IQ2_S.len()] = points::eights(&grids::IQ2_S, &grids::IQ2_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 
+static POINT_BYTES: Points<1024> = tables::eights(&grids::IQ2_S, &grids::IQ2_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2S>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2S, scale)));
+    let scales = Stepped::new(simd, scale, 0.25);
+    // What else is there of each half, in two words each.
+    let rest = blocks.words4(simd, offset_of!(Iq2S, points_high));
+    for half in 0..2 {
+        let low = blocks.words4(simd, offset_of!(Iq2S, points_low) + 16 * half);
+        let signs = blocks.words4(simd, offset_of!(Iq2S, signs) + 16 * half);
+        let (word, steps) = (rest[half], rest[2 + half]);
+        let mut high = [word; 4];
+        for (i, high) in high.iter_mut().enumerate() {
+            *high = simd.fields(word, tables::steps(8 * i, 2));
+        }
+        let steps = points::lane_nibbles(simd, steps);
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        for i in 0..4 {
+            let codes = tables::places_of_halves(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Halves, codes, signs[i]);
+            let pair = [
+                scales.scale(simd, steps[2 * i]),
+                scales.scale(simd, steps[2 * i + 1]),
+            ];
+            sink.ordered16(4 * half + i, codes, pair);
+        }
+    }
+}
+
 impl Unpack for Iq2S {
     type Layout = Medium16;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2S, scale)));
         let scales = Stepped::new(simd, scale, 0.25);
         for half in 0..2 {

@@ -8,12 +8,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Medium16, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium16, Order, Sink, Unpack, shift_right_each};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size, pack};
 
 /// 74 bytes, 2.3125 bits per weight.
@@ -64,11 +65,62 @@ impl Block for Iq2Xs {
 static POINTS: [u32; grids::IQ2_XS.len()] = points::eights(&grids::IQ2_XS, &grids::IQ2_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
 
+static POINT_BYTES: Points<512> = tables::eights(&grids::IQ2_XS, &grids::IQ2_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
+
+/// The points of four groups, in two bytes each, and their signs, where there are byte tables.
+#[inline(always)]
+fn half<S: Lanes>(
+    simd: S,
+    blocks: BlockRows<'_, Iq2Xs>,
+    half: usize,
+) -> ([[S::Int; 2]; 4], [S::Int; 4]) {
+    let words = blocks.words8(simd, offset_of!(Iq2Xs, points) + 32 * half);
+    // A word holds two points: their lower bytes and their upper bytes, four together.
+    let mut low = [words[0]; 4];
+    let mut high = low;
+    for i in 0..4 {
+        let both = [words[2 * i], words[2 * i + 1]];
+        low[i] = simd.pick(both, [0, 2, 4, 6]);
+        high[i] = simd.pick(both, [1, 3, 5, 7]);
+    }
+    let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+    let signs = shift_right_each::<1, S, 4>(simd, high);
+    (points, tables::even_signs(simd, signs))
+}
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xs>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xs, scale)));
+    let scales = Stepped::new(simd, scale, 0.25);
+    // The steps, behind the last points.
+    let last = blocks.words4(simd, offset_of!(Iq2Xs, groups) - 8);
+    let halves = [half(simd, blocks, 0), half(simd, blocks, 1)];
+    for (half, (points, signs)) in halves.into_iter().enumerate() {
+        let steps = points::lane_nibbles(simd, last[2 + half]);
+        for i in 0..4 {
+            let codes = tables::places_of_halves(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Halves, codes, signs[i]);
+            let pair = [
+                scales.scale(simd, steps[2 * i]),
+                scales.scale(simd, steps[2 * i + 1]),
+            ];
+            sink.ordered16(4 * half + i, codes, pair);
+        }
+    }
+}
+
 impl Unpack for Iq2Xs {
     type Layout = Medium16;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Halves;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xs, scale)));
         let scales = Stepped::new(simd, scale, 0.25);
         for half in 0..2 {

@@ -8,12 +8,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Medium32, Sink, Unpack};
+use crate::unpack::{BlockRows, Medium32, Order, Sink, Unpack};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size};
 
 /// 66 bytes, 2.0625 bits per weight.
@@ -72,12 +73,38 @@ impl Block for Iq2Xxs {
 
 static POINTS: [u32; grids::IQ2_XXS.len()] = points::eights(&grids::IQ2_XXS, &grids::IQ2_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ2_LEVELS);
+static POINT_BYTES: Points<256> = tables::eights(&grids::IQ2_XXS, &grids::IQ2_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ2_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2Xxs>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
+    let scales = Stepped::new(simd, scale, 0.25);
+    for half in 0..2 {
+        let [a, b, c, d, e, f, g, h] = blocks.words8(simd, offset_of!(Iq2Xxs, groups) + 32 * half);
+        let (indices, words) = ([a, c, e, g], [b, d, f, h]);
+        let points = simd.lookup_bytes(&POINT_BYTES, indices, indices);
+        let signs = tables::even_signs_of_runs(simd, words);
+        for i in 0..4 {
+            let codes = tables::places_of_eights(simd, &LEVELS, points[i]);
+            let codes = tables::signed(simd, Order::Eights, codes, signs[i]);
+            let step = simd.shift_right::<28>(words[i]);
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
+        }
+    }
+}
 
 impl Unpack for Iq2Xxs {
     type Layout = Medium32;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Eights;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq2Xxs, scale)));
         let scales = Stepped::new(simd, scale, 0.25);
         for pair in 0..4 {

@@ -7,12 +7,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Sink, Small32, Unpack, joined};
+use crate::unpack::{BlockRows, Order, Sink, Small32, Unpack, joined, unrolled};
 
 use super::grids::{self, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size, pack};
 
 /// 110 bytes, 3.4375 bits per weight.
@@ -77,11 +78,52 @@ impl Block for Iq3S {
 static POINTS: [u32; grids::IQ3_S.len()] = points::fours(&grids::IQ3_S, &grids::IQ3_S_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_S_LEVELS);
 
+static POINT_BYTES: Points<512> = tables::fours(&grids::IQ3_S, &grids::IQ3_S_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ3_S_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3S>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
+    let scales = Stepped::new(simd, scale, 2.0);
+    // What is behind the lower bits: two words of upper bits, eight of signs, and one of steps.
+    let first = blocks.words4(simd, offset_of!(Iq3S, points_high));
+    let middle = blocks.words4(simd, offset_of!(Iq3S, points_high) + 16);
+    let last = blocks.words4(simd, offset_of!(Iq3S, groups) - 12);
+    let steps = points::lane_nibbles(simd, last[3]);
+    let signs = [
+        [first[2], first[3], middle[0], middle[1]],
+        [middle[2], last[0], last[1], last[2]],
+    ];
+    for half in 0..2 {
+        let signs = signs[half];
+        let low = blocks.words8(simd, offset_of!(Iq3S, points_low) + 32 * half);
+        let word = first[half];
+        let mut high = low;
+        for (i, high) in high.iter_mut().enumerate() {
+            *high = simd.fields(word, tables::steps(4 * i, 1));
+        }
+        let points = simd.lookup_bytes(&POINT_BYTES, low, high);
+        unrolled!(I in 4, {
+            let points = [points[2 * I], points[2 * I + 1]];
+            let codes = tables::places_of_fours(simd, &LEVELS, points);
+            let codes = tables::signed(simd, Order::Fours, codes, signs[I]);
+            let scale = scales.scale(simd, steps[4 * half + I]);
+            sink.ordered32(4 * half + I, codes, scale);
+        });
+    }
+}
+
 impl Unpack for Iq3S {
     type Layout = Small32;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Fours;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3S, scale)));
         let scales = Stepped::new(simd, scale, 2.0);
         let steps = points::lane_nibbles(simd, blocks.word(simd, offset_of!(Iq3S, groups)));

@@ -8,12 +8,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use std::mem::offset_of;
 
 use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Medium32, Sink, Unpack, joined};
+use crate::unpack::{BlockRows, Medium32, Order, Sink, Unpack, joined};
 
 use super::grids::{self, even_signs, signed};
 use super::points::{self, Stepped};
 use super::search::codebook::PointFormat;
 use super::search::signs::{self, Split};
+use super::tables::{self, Levels, Points};
 use super::{Block, Half, SUPER, block_size};
 
 /// 98 bytes, 3.0625 bits per weight.
@@ -66,11 +67,39 @@ impl Block for Iq3Xxs {
 static POINTS: [u32; grids::IQ3_XXS.len()] = points::fours(&grids::IQ3_XXS, &grids::IQ3_XXS_LEVELS);
 static SIGNED: [i8; 16] = points::with_signs(&grids::IQ3_XXS_LEVELS);
 
+static POINT_BYTES: Points<256> = tables::fours(&grids::IQ3_XXS, &grids::IQ3_XXS_LEVELS);
+static LEVELS: Levels = tables::levels(&grids::IQ3_XXS_LEVELS);
+
+/// Unpacks as [`Unpack::unpack`] does, where there are byte tables.
+#[inline(always)]
+fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq3Xxs>, sink: &mut impl Sink<S>) {
+    let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3Xxs, scale)));
+    let scales = Stepped::new(simd, scale, 0.5);
+    for half in 0..2 {
+        let words = blocks.words4(simd, offset_of!(Iq3Xxs, signs_and_scales) + 16 * half);
+        let indices = blocks.words8(simd, offset_of!(Iq3Xxs, points) + 32 * half);
+        let points = simd.lookup_bytes(&POINT_BYTES, indices, indices);
+        let signs = tables::even_signs_of_runs(simd, words);
+        for i in 0..4 {
+            let points = [points[2 * i], points[2 * i + 1]];
+            let codes = tables::places_of_fours(simd, &LEVELS, points);
+            let codes = tables::signed(simd, Order::Fours, codes, signs[i]);
+            let step = simd.shift_right::<28>(words[i]);
+            sink.ordered32(4 * half + i, codes, scales.scale(simd, step));
+        }
+    }
+}
+
 impl Unpack for Iq3Xxs {
     type Layout = Medium32;
+    const BYTE_TABLES: bool = true;
+    const ORDER: Order = Order::Fours;
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
+        if S::BYTE_TABLES {
+            return unpack_bytes(simd, blocks, sink);
+        }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3Xxs, scale)));
         let scales = Stepped::new(simd, scale, 0.5);
         for half in 0..2 {

@@ -32,6 +32,7 @@ pub(crate) mod q8_0;
 pub(crate) mod q8_k;
 pub(crate) mod scales;
 mod search;
+mod tables;
 mod ternary;
 pub(crate) mod tq1_0;
 pub(crate) mod tq2_0;

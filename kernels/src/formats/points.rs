@@ -3,7 +3,8 @@
 //! A point of eight weights is looked up as eight nibbles, so that one look-up gives all of them:
 //! nibble 0 of byte i belongs to weight i, nibble 1 to weight i + 4. The lower three bits of a
 //! nibble number the level; bit 3 is left for what else decides it, a sign or a shift. A table of
-//! sixteen levels then turns nibbles into codes, four at a time.
+//! sixteen levels then turns nibbles into codes, four at a time. Where bytes can be looked up in
+//! registers, [`super::tables`] is used instead.
 
 use super::grids::Grid;
 use crate::isa::Lanes;
@@ -59,7 +60,7 @@ pub(super) const fn with_signs<const LEVELS: usize>(levels: &[i8; LEVELS]) -> [i
     table
 }
 
-const fn digit(levels: &[i8], value: i8) -> u32 {
+pub(super) const fn digit(levels: &[i8], value: i8) -> u32 {
     let mut digit = 0;
     while levels[digit] != value {
         digit += 1;

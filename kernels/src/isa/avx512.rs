@@ -1,10 +1,10 @@
-//! x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
+//! x86-64 with AVX-512 F, BW, DQ, VL and VNNI, and with VBMI and BITALG besides.
 
 use super::Kernel;
 
-/// The token of [`super::Isa::Avx512`].
+/// The token of [`super::Isa::Avx512`], and where `VBMI` is true of [`super::Isa::Avx512Vbmi`].
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const VBMI: bool>(());
 
 /// Runs `kernel` with AVX-512 enabled.
 ///
@@ -14,5 +14,17 @@ pub(crate) struct Avx512(());
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    kernel.run(Avx512::<false>(()))
+}
+
+/// Runs `kernel` with AVX-512, VBMI and BITALG enabled.
+///
+/// # Safety
+///
+/// As for [`run`], and the CPU has AVX-512 VBMI and BITALG.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512vbmi,avx512bitalg")]
+pub(super) unsafe fn run_vbmi<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<true>(()))
 }

@@ -23,6 +23,10 @@ pub(crate) trait CodeRange {
     const MAX: Option<u8>;
 }
 
+/// `T` tables of `N` bytes, each in whole cache lines.
+#[repr(C, align(64))]
+pub(crate) struct ByteTables<const N: usize, const T: usize>(pub(crate) [[u8; N]; T]);
+
 /// Something to compute with the instruction set `S` as a function of its own.
 pub(crate) trait Task<S> {
     /// Implementations are `#[inline(always)]`.
@@ -58,6 +62,11 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
     /// multiplications. Then [`Lanes::COLUMNS`] is 8.
     const SCALES_BY_POWERS: bool = false;
+
+    /// Whether bytes are looked up in registers and fields of bits are moved by single
+    /// instructions. Only then there are [`Lanes::lookup_bytes`], [`Lanes::lookup64`],
+    /// [`Lanes::fields`], [`Lanes::pick`], [`Lanes::reorder`] and [`Lanes::subtract_where`].
+    const BYTE_TABLES: bool = false;
 
     /// Four bytes, or one 32-bit number, of each row.
     type Int: Copy;
@@ -158,6 +167,57 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// `table[i % N]` for the number `i` in every lane; `N` is a power of two.
     fn lookup<const N: usize>(self, table: &[u32; N], indices: Self::Int) -> Self::Int;
+
+    /// For each of `W` vectors of indices: `table[i % N]` of every table, where the low eight bits of
+    /// `i` are a byte of `low` and the next ones the same byte of `high`; `N` is a power of two of at
+    /// least 128.
+    #[inline(always)]
+    fn lookup_bytes<const N: usize, const T: usize, const W: usize>(
+        self,
+        _tables: &ByteTables<N, T>,
+        _low: [Self::Int; W],
+        _high: [Self::Int; W],
+    ) -> [[Self::Int; T]; W] {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// `table[i % 64]` for every byte `i` of `indices`.
+    #[inline(always)]
+    fn lookup64(self, _table: &ByteTables<64, 1>, _indices: Self::Int) -> Self::Int {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// Byte `i` of a lane: its bits from number `first[i]` on. Those past the lane's last are
+    /// anything.
+    #[inline(always)]
+    fn fields(self, _word: Self::Int, _first: [u8; 4]) -> Self::Int {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// Byte `i` of a lane: byte `from[i]` of that lane of the first vector, or where that is 4 or
+    /// more byte `from[i] - 4` of the second.
+    #[inline(always)]
+    fn pick(self, _vectors: [Self::Int; 2], _from: [u8; 4]) -> Self::Int {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// The bytes of every sixteen words in another order: byte `i` of them is byte `from[i] % 64`.
+    #[inline(always)]
+    fn reorder(self, _words: &[i32; 64], _from: &ByteTables<64, 1>) -> [i32; 64] {
+        unreachable!("BYTE_TABLES is false")
+    }
+
+    /// Byte `i` of a lane: the difference of those of `a` and `b`, where bit `bits[i]` of `word` is
+    /// set, and that of `otherwise` elsewhere; arguments `(word, bits)`, `(a, b)`, `otherwise`.
+    #[inline(always)]
+    fn subtract_where(
+        self,
+        _condition: (Self::Int, [u8; 4]),
+        _difference: (Self::Int, Self::Int),
+        _otherwise: Self::Int,
+    ) -> Self::Int {
+        unreachable!("BYTE_TABLES is false")
+    }
 
     /// Float of a signed 32-bit number, rounded to nearest even.
     fn to_float(self, a: Self::Int) -> Self::Float;

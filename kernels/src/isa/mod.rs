@@ -21,7 +21,7 @@ mod avx512;
 mod neon;
 
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
-pub(crate) use lanes::{CodeRange, Lanes, Task};
+pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task};
 pub(crate) use scalar::Scalar;
 
 use std::fmt;
@@ -39,6 +39,8 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
+    /// [`Isa::Avx512`] with VBMI and BITALG, which look bytes up in registers.
+    Avx512Vbmi,
     /// 64-bit Arm with Advanced SIMD.
     Neon,
     /// [`Isa::Neon`] with the integer dot product (FEAT_DotProd).
@@ -49,24 +51,26 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, best last within each architecture.
-    pub const ALL: [Isa; 7] = [
+    pub const ALL: [Isa; 8] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512,
+        Isa::Avx512Vbmi,
         Isa::Neon,
         Isa::NeonDot,
         Isa::NeonI8mm,
     ];
 
-    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `neondot`,
-    /// `neoni8mm`.
+    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vbmi`, `neon`,
+    /// `neondot`, `neoni8mm`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vbmi => "avx512vbmi",
             Isa::Neon => "neon",
             Isa::NeonDot => "neondot",
             Isa::NeonI8mm => "neoni8mm",
@@ -80,16 +84,21 @@ impl Isa {
             let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
             match self {
                 Isa::Scalar => true,
                 Isa::Avx2 => avx2,
                 Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
-                Isa::Avx512 => {
-                    avx2 && is_x86_feature_detected!("avx512f")
-                        && is_x86_feature_detected!("avx512bw")
-                        && is_x86_feature_detected!("avx512dq")
-                        && is_x86_feature_detected!("avx512vl")
-                        && is_x86_feature_detected!("avx512vnni")
+                Isa::Avx512 => avx512,
+                Isa::Avx512Vbmi => {
+                    avx512
+                        && is_x86_feature_detected!("avx512vbmi")
+                        && is_x86_feature_detected!("avx512bitalg")
                 }
                 Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
             }
@@ -104,7 +113,7 @@ impl Isa {
                 Isa::Neon => neon,
                 Isa::NeonDot => dot,
                 Isa::NeonI8mm => dot && is_aarch64_feature_detected!("i8mm"),
-                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vbmi => false,
             }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -221,7 +230,10 @@ impl Cpu {
             Isa::AvxVnni => unsafe { avx2::run_vnni(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx512 => unsafe { avx512::run(kernel) },
+            Isa::Avx512Vbmi if K::BYTE_TABLES => unsafe { avx512::run_vbmi(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 | Isa::Avx512Vbmi => unsafe { avx512::run(kernel) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Isa::Neon => unsafe { neon::run(kernel) },
@@ -241,6 +253,11 @@ impl Cpu {
 pub(crate) trait Kernel {
     /// What it returns.
     type Output;
+
+    /// Whether it is compiled for instruction sets that differ from others only by
+    /// [`Lanes::BYTE_TABLES`]. It need not where it does not use them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    const BYTE_TABLES: bool = false;
 
     /// The algorithm. Implementations are `#[inline(always)]`, so that the whole of it is compiled
     /// with the features of `simd` enabled.

@@ -201,6 +201,8 @@ struct ChunkOf<'j, 'a, B> {
 impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
     type Output = ();
 
+    const BYTE_TABLES: bool = B::BYTE_TABLES;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         B::multiply(simd, &Rows::new(&self.chunk));
@@ -211,6 +213,9 @@ impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
 pub(crate) trait Weights {
     /// What a product with them reads its activations as.
     const PRECISION: Precision;
+
+    /// Whether they are unpacked with [`Lanes::BYTE_TABLES`] where there are any.
+    const BYTE_TABLES: bool = false;
 
     /// Multiplies the rows that have been claimed.
     fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>);

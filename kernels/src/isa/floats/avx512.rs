@@ -5,7 +5,7 @@ use super::{Floats, WIDTH};
 use crate::isa::avx512::Avx512;
 use std::arch::x86_64::*;
 
-impl Floats for Avx512 {
+impl<const VBMI: bool> Floats for Avx512<VBMI> {
     type Vector = __m512;
     type Whole = __m512i;
     type Pairs = __m512i;

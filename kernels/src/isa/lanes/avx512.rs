@@ -1,26 +1,31 @@
 //! The matrix vocabulary of AVX-512: sixteen rows in a register.
 
 use super::super::avx512::Avx512;
-use super::{CodeRange, Lanes, Task};
+use super::{ByteTables, CodeRange, Lanes, Task};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 #[allow(unsafe_code)]
-// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run`, whose caller
+// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run` and `run_vbmi`, whose callers
 // established that the CPU has the features they need; memory operands are vouched for by the
 // caller of the `unsafe fn` they stand in.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Lanes for Avx512 {
+impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     const ROWS: usize = 16;
     const COLUMNS: usize = 8;
     const SIGNED_OFFSET: i32 = 128;
     const SCALES_BY_POWERS: bool = true;
+    const BYTE_TABLES: bool = VBMI;
     type Int = __m512i;
     type Float = __m512;
 
     #[inline(always)]
-    fn call<T: Task<Avx512>>(self, task: T) {
-        unsafe { call(self, task) }
+    fn call<T: Task<Self>>(self, task: T) {
+        if VBMI {
+            unsafe { call_vbmi(self, task) }
+        } else {
+            unsafe { call(self, task) }
+        }
     }
 
     #[inline(always)]
@@ -185,6 +190,107 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn lookup_bytes<const N: usize, const T: usize, const W: usize>(
+        self,
+        tables: &ByteTables<N, T>,
+        low: [__m512i; W],
+        high: [__m512i; W],
+    ) -> [[__m512i; T]; W] {
+        const { assert!(N.is_power_of_two() && N >= 128 && N <= 1 << 15) };
+        // An instruction looks up in 128 bytes, those of the bytes whose indices lie there; the
+        // others stay what they are, indices or already found.
+        let mut found = low.map(|low| [low; T]);
+        for part in 0..N / 128 {
+            let mut masks = [!0; W];
+            if N > 128 {
+                // What distinguishes the parts: bit 7 of `low`, and above it bits of `high`.
+                let number = (part & 1) << 7 | part >> 1;
+                for (w, mask) in masks.iter_mut().enumerate() {
+                    unsafe {
+                        let top = _mm512_and_si512(low[w], _mm512_set1_epi8(-128));
+                        let rest = _mm512_set1_epi8((N / 256).saturating_sub(1) as i8);
+                        let here = _mm512_or_si512(top, _mm512_and_si512(high[w], rest));
+                        let number = _mm512_set1_epi8(number as i8);
+                        *mask = _mm512_cmpeq_epi8_mask(here, number);
+                    }
+                }
+            }
+            for (t, table) in tables.0.iter().enumerate() {
+                let table = table.as_ptr().wrapping_add(part * 128);
+                // SAFETY: there are 128 bytes in the part.
+                let (first, last) = unsafe {
+                    let last = table.add(64);
+                    (
+                        _mm512_loadu_si512(table.cast()),
+                        _mm512_loadu_si512(last.cast()),
+                    )
+                };
+                for (found, &mask) in found.iter_mut().zip(&masks) {
+                    let here = &mut found[t];
+                    *here = match N {
+                        128 => unsafe { _mm512_permutex2var_epi8(first, *here, last) },
+                        _ => unsafe { replaced(*here, mask, first, last) },
+                    };
+                }
+            }
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn lookup64(self, table: &ByteTables<64, 1>, indices: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm512_loadu_si512(table.0[0].as_ptr().cast());
+            _mm512_permutexvar_epi8(indices, table)
+        }
+    }
+
+    #[inline(always)]
+    fn fields(self, word: __m512i, first: [u8; 4]) -> __m512i {
+        unsafe { _mm512_multishift_epi64_epi8(of_both(first), word) }
+    }
+
+    #[inline(always)]
+    fn pick(self, [a, b]: [__m512i; 2], from: [u8; 4]) -> __m512i {
+        // Byte i of a lane comes from there in the same lane of `a`, or of `b`, 64 bytes further.
+        let from = u32::from_le_bytes(from.map(|i| if i < 4 { i } else { i + 60 }));
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let starts = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(0x0404_0404));
+            let from = _mm512_add_epi32(starts, _mm512_set1_epi32(from as i32));
+            _mm512_permutex2var_epi8(a, from, b)
+        }
+    }
+
+    #[inline(always)]
+    fn reorder(self, words: &[i32; 64], from: &ByteTables<64, 1>) -> [i32; 64] {
+        let mut reordered = [0; 64];
+        let (sixteens, _) = words.as_chunks::<16>();
+        for (to, words) in reordered.chunks_exact_mut(16).zip(sixteens) {
+            unsafe {
+                let from = _mm512_loadu_si512(from.0[0].as_ptr().cast());
+                let words = _mm512_loadu_si512(words.as_ptr().cast());
+                let words = _mm512_permutexvar_epi8(from, words);
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), words);
+            }
+        }
+        reordered
+    }
+
+    #[inline(always)]
+    fn subtract_where(
+        self,
+        (word, bits): (__m512i, [u8; 4]),
+        (a, b): (__m512i, __m512i),
+        otherwise: __m512i,
+    ) -> __m512i {
+        unsafe {
+            let mask = _mm512_bitshuffle_epi64_mask(word, of_both(bits));
+            _mm512_mask_sub_epi8(otherwise, mask, a, b)
+        }
+    }
+
+    #[inline(always)]
     fn to_float(self, a: __m512i) -> __m512 {
         unsafe { _mm512_cvtepi32_ps(a) }
     }
@@ -289,7 +395,20 @@ impl Lanes for Avx512 {
 #[allow(unsafe_code)]
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn call<T: Task<Avx512>>(simd: Avx512, task: T) {
+unsafe fn call<S, T: Task<S>>(simd: S, task: T) {
+    task.run(simd);
+}
+
+/// Runs `task` with AVX-512, VBMI and BITALG enabled.
+///
+/// # Safety
+///
+/// The CPU has the features.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512vbmi,avx512bitalg")]
+unsafe fn call_vbmi<S, T: Task<S>>(simd: S, task: T) {
     task.run(simd);
 }
 
@@ -307,4 +426,45 @@ unsafe fn quarters(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> __m512i {
         let high = _mm256_set_m128i(d, c);
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
     }
+}
+
+/// `indices` where `mask` is clear; where it is set, the byte that the lower seven bits number in
+/// `first` and `last`.
+///
+/// # Safety
+///
+/// The CPU has AVX-512 VBMI.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn replaced(indices: __m512i, mask: __mmask64, first: __m512i, last: __m512i) -> __m512i {
+    let mut found = indices;
+    // The compiler takes the intrinsic apart into a look-up and a selection, and several of them
+    // become a tree of selections.
+    // SAFETY: the instruction touches nothing but its operands.
+    unsafe {
+        asm!(
+            "vpermi2b {found}{{{mask}}}, {first}, {last}",
+            found = inout(zmm_reg) found,
+            mask = in(kreg) mask,
+            first = in(zmm_reg) first,
+            last = in(zmm_reg) last,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    found
+}
+
+/// Numbers of bits of a lane, for both lanes of every 64 bits.
+///
+/// # Safety
+///
+/// The CPU has AVX-512 F.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn of_both(bits: [u8; 4]) -> __m512i {
+    let low = u64::from(u32::from_le_bytes(bits));
+    let high = low + 0x2020_2020;
+    // SAFETY: the caller vouches for AVX-512 F.
+    unsafe { _mm512_set1_epi64((low | high << 32) as i64) }
 }

@@ -1,12 +1,12 @@
 //! One column: weights are multiplied as soon as they are unpacked, without leaving the registers.
 
-use super::{FirstGroup, GROUPS, offset, raised, start, unpack};
+use super::{FirstGroup, GROUPS, offset, start, unpack};
 use crate::activations::part;
 use crate::formats::SUPER;
-use crate::isa::Lanes;
+use crate::isa::{ByteTables, Lanes};
 use crate::matmul::Rows;
 use crate::matmul::tiled::Panel;
-use crate::unpack::{Layout, Sink, Unpack};
+use crate::unpack::{Layout, Order, Sink, Unpack};
 use std::marker::PhantomData;
 
 #[inline(always)]
@@ -17,9 +17,20 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = simd.splat_float(0.0);
         for block in 0..blocks {
+            let x = rows.x.block_codes(block, 0..1);
+            let codes = x[part::CODES..].first_chunk();
+            let codes: &[i32; SUPER / 4] = codes.expect("a block has codes");
+            let ordered;
+            let codes = if S::BYTE_TABLES && B::ORDER != Order::Natural {
+                ordered = simd.reorder(codes, const { &from(B::ORDER) });
+                &ordered
+            } else {
+                codes
+            };
             let mut sink = Fused::<S, B::Layout> {
                 simd,
-                x: rows.x.block_codes(block, 0..1),
+                x,
+                codes,
                 next: [
                     next.wrapping_add(block * bytes),
                     second.wrapping_add(block * bytes),
@@ -36,10 +47,23 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
     }
 }
 
+/// From where the bytes of two groups come when they are put into `order`.
+const fn from(order: Order) -> ByteTables<64, 1> {
+    let mut from = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        from[i] = (i / 32 * 32 + order.code(i % 32 / 4, i % 4)) as u8;
+        i += 1;
+    }
+    ByteTables([from])
+}
+
 /// Multiplies weights with one column as they come.
 struct Fused<'a, S: Lanes, L> {
     simd: S,
     x: &'a [i32],
+    /// The codes of `x`, in the order of those of the weights.
+    codes: &'a [i32; SUPER / 4],
     /// Weights of the next two panels, to be brought near: a share with each group. All at once they
     /// would occupy the buffers that this panel's own loads need. Twice, because the processor drops
     /// requests while its buffers are full.
@@ -72,7 +96,7 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
     #[inline(always)]
     fn dot<const N: usize>(&self, start_at: usize, codes: &[S::Int; N], word: usize) -> S::Float {
         let from = start(self.x[start_at], const { offset::<S, L>() });
-        let x = &self.x[part::CODES + word..part::CODES + word + N];
+        let x = &self.codes[word..word + N];
         // SAFETY: `x` is `N` words.
         let [sum] = unsafe {
             self.simd
@@ -108,11 +132,17 @@ impl<S: Lanes, L: Layout> FirstGroup<S> for Fused<'_, S, L> {
 }
 
 impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
+    type Layout = L;
+
     #[inline(always)]
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+    fn simd(&self) -> S {
+        self.simd
+    }
+
+    #[inline(always)]
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.first + group;
         self.prefetch(group);
-        let codes = raised::<S, L, 8>(self.simd, codes);
         let sum = self.dot(part::STARTS32 + group, &codes, group * 8);
         let of_x = self.float(part::SCALES + group);
         let scale = self.simd.multiply_float(scale, of_x);
@@ -120,16 +150,27 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     }
 
     #[inline(always)]
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        // Those of the activations are in the same order.
+        self.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
-        let [a, b, c, d, e, f, g, h] = raised::<S, L, 8>(self.simd, codes);
+        let [a, b, c, d, e, f, g, h] = codes;
         let first = self.dot(part::STARTS16 + 2 * group, &[a, b, c, d], group * 8);
         let last = self.dot(part::STARTS16 + 2 * group + 1, &[e, f, g, h], group * 8 + 4);
         let both = self.simd.multiply_float(first, scales[0]);
         let both = self.simd.multiply_add_float(last, scales[1], both);
         let of_x = self.float(part::SCALES + group);
         self.t = self.simd.multiply_add_float(both, of_x, self.t);
+    }
+
+    #[inline(always)]
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, codes, scales);
     }
 
     #[inline(always)]

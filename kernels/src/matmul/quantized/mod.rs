@@ -19,6 +19,7 @@ const GROUPS: usize = SUPER / 32;
 
 impl<B: Unpack> Weights for B {
     const PRECISION: Precision = B::Layout::PRECISION;
+    const BYTE_TABLES: bool = B::BYTE_TABLES;
 
     #[inline(always)]
     fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>) {
@@ -78,17 +79,4 @@ fn start(start: i32, offset: i32) -> i32 {
         // An exact division: offsets are powers of two.
         _ => start >> (START_OFFSET / offset).trailing_zeros(),
     }
-}
-
-/// Codes as [`Lanes::dot`] wants them.
-#[inline(always)]
-fn raised<S: Lanes, L: Layout, const N: usize>(simd: S, mut codes: [S::Int; N]) -> [S::Int; N] {
-    if L::MAX.is_none() && S::SIGNED_OFFSET == START_OFFSET {
-        // Adding 128 to a byte flips its sign bit.
-        let sign = simd.splat_int(0x8080_8080_u32 as i32);
-        for codes in &mut codes {
-            *codes = simd.xor(*codes, sign);
-        }
-    }
-    codes
 }

@@ -1,13 +1,13 @@
 //! A tile of quantized weights: unpacked codes and scales of one block of 256 of each row of a
 //! panel, in the first-level cache.
 
-use super::{FirstGroup, GROUPS, Quantized, multiply, raised, unpack};
+use super::{FirstGroup, GROUPS, Quantized, multiply, unpack};
 use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes};
 use crate::matmul::Rows;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
-use crate::unpack::{Group, Layout, Sink, Unpack};
+use crate::unpack::{Group, Layout, Sink, Unpack, natural};
 use std::marker::PhantomData;
 
 /// 256 unpacked weights of each row of a panel.
@@ -70,11 +70,11 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
 
     #[inline(always)]
     fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Tile<S>, full_panels: bool) {
-        let mut sink = IntoTile::<S, B::Layout> {
+        let mut sink = IntoTile::<S, B> {
             simd,
             tile,
             first: 0,
-            layout: PhantomData,
+            block: PhantomData,
         };
         unpack::<S, B>(simd, panel, block, &mut sink);
         let looked_up = S::SCALES_BY_POWERS && matches!(B::Layout::GROUP, Group::Of32);
@@ -95,20 +95,19 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
 }
 
 /// Stores weights in a tile.
-struct IntoTile<'t, S: Lanes, L> {
+struct IntoTile<'t, S: Lanes, B> {
     simd: S,
     tile: &'t mut Tile<S>,
     first: usize,
-    layout: PhantomData<L>,
+    block: PhantomData<B>,
 }
 
-impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
+impl<S: Lanes, B: Unpack> IntoTile<'_, S, B> {
     #[inline(always)]
-    fn codes(&mut self, group: usize, codes: [S::Int; 8]) -> usize {
+    fn codes(&mut self, group: usize, mut codes: [S::Int; 8]) -> usize {
         let group = self.first + group;
-        let mut codes = raised::<S, L, 8>(self.simd, codes);
-        let further = const { offset::<S, L>() - super::offset::<S, L>() };
-        if L::MAX.is_none() && further != 0 {
+        let further = const { offset::<S, B::Layout>() - super::offset::<S, B::Layout>() };
+        if B::Layout::MAX.is_none() && further != 0 {
             // Flipping the sign bit of a byte adds 128, of which a part is taken away.
             let sign = self.simd.splat_int(0x8080_8080_u32 as i32);
             let lower = self.simd.splat_int((START_OFFSET - further) * 0x0101_0101);
@@ -135,24 +134,43 @@ impl<S: Lanes, L: Layout> IntoTile<'_, S, L> {
     }
 }
 
-impl<S: Lanes, L: Layout> FirstGroup<S> for IntoTile<'_, S, L> {
+impl<S: Lanes, B: Unpack> FirstGroup<S> for IntoTile<'_, S, B> {
     #[inline(always)]
     fn first_group(&mut self, group: usize) {
         self.first = group;
     }
 }
 
-impl<S: Lanes, L: Layout> Sink<S> for IntoTile<'_, S, L> {
+impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
+    type Layout = B::Layout;
+
     #[inline(always)]
-    fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+    fn simd(&self) -> S {
+        self.simd
+    }
+
+    #[inline(always)]
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.codes(group, codes);
         self.tile.scales[group] = scale;
     }
 
     #[inline(always)]
-    fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        let codes = natural(self.simd, B::ORDER, codes);
+        self.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.codes(group, codes);
         self.tile.scales[2 * group..][..2].copy_from_slice(&scales);
+    }
+
+    #[inline(always)]
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        let codes = natural(self.simd, B::ORDER, codes);
+        self.raised16(group, codes, scales);
     }
 
     #[inline(always)]
