@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use std::mem::offset_of;
 
+use crate::activations::START_OFFSET;
 use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Signed32, Sink, Unpack, joined, nibbles};
 
@@ -80,18 +81,34 @@ impl Block for Iq4Nl {
     }
 }
 
-/// The levels that codes stand for.
-#[inline(always)]
-pub(crate) fn levels_of<S: Lanes>(
-    simd: S,
-    levels: &[i8; 16],
-    mut codes: [S::Int; 8],
-) -> [S::Int; 8] {
-    for codes in &mut codes {
-        *codes = simd.table16(levels, *codes);
+/// Levels as they are, and raised as [`Lanes::dot`] may want them.
+pub(crate) struct Table([[i8; 16]; 2]);
+
+impl Table {
+    pub(crate) const fn new(levels: &[i8; 16]) -> Table {
+        let mut raised = *levels;
+        let mut i = 0;
+        while i < raised.len() {
+            // Adding 128 to a byte flips its sign bit.
+            raised[i] ^= START_OFFSET as i8;
+            i += 1;
+        }
+        Table([*levels, raised])
     }
-    codes
+
+    /// The levels that codes stand for, as [`crate::unpack::Sink::raised32`] takes them.
+    #[inline(always)]
+    pub(crate) fn raised<S: Lanes>(&self, simd: S, mut codes: [S::Int; 8]) -> [S::Int; 8] {
+        let table = &self.0[(S::SIGNED_OFFSET == START_OFFSET) as usize];
+        for codes in &mut codes {
+            *codes = simd.table16(table, *codes);
+        }
+        codes
+    }
 }
+
+/// [`LEVELS`] to look up.
+pub(crate) static TABLE: Table = Table::new(&LEVELS);
 
 impl Unpack for Iq4Nl {
     type Layout = Signed32;
@@ -100,6 +117,6 @@ impl Unpack for Iq4Nl {
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq4Nl, scale)));
         let [low, high] = nibbles(simd, blocks.words4(simd, offset_of!(Iq4Nl, codes)));
-        sink.group32(0, levels_of(simd, &LEVELS, joined(low, high)), scale);
+        sink.raised32(0, TABLE.raised(simd, joined(low, high)), scale);
     }
 }

@@ -9,7 +9,7 @@ use std::mem::offset_of;
 use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Signed32, Sink, Unpack, bytes, joined, nibbles, scaled};
 
-use super::iq4_nl::{LEVELS, Uneven, code, levels_of};
+use super::iq4_nl::{LEVELS, TABLE, Uneven, code};
 use super::search::levels;
 use super::search::steps::{Chosen, Steps};
 use super::{Block, Half, SUPER, block_size, pack};
@@ -106,7 +106,7 @@ impl Unpack for Iq4Xs {
             let bytes = blocks.words4(simd, offset_of!(Iq4Xs, codes) + 16 * group);
             let [low, high] = nibbles(simd, bytes);
             let [scale] = scaled(simd, [step], scale);
-            sink.group32(group, levels_of(simd, &LEVELS, joined(low, high)), scale);
+            sink.raised32(group, TABLE.raised(simd, joined(low, high)), scale);
         }
     }
 }

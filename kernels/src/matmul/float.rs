@@ -105,34 +105,81 @@ fn weights<S: Lanes, B: Widen>(simd: S, panel: &Panel<'_>, k: usize) -> [S::Floa
     unsafe { B::widen(simd, copies.as_ptr().cast(), 16) }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Cache lines that the first-level cache has room for at one remainder of 4 KB.
+const WAYS: usize = 8;
+
+/// A cache line's length of each row, copied. Rows are often a multiple of 4 KB apart, and then all
+/// lines of a panel compete for the same few places in the first-level cache: if they are more, they
+/// do not stay there until all of their weights have been used.
+struct Lines([[u8; LINE]; ROWS_MULTIPLE]);
+
+impl Lines {
+    /// Copies the bytes of every row from byte `offset` on; `None` if they are fewer, or rows are so
+    /// few that their lines have room.
+    #[inline(always)]
+    fn fill<S: Lanes>(&mut self, panel: &Panel<'_>, offset: usize) -> Option<&Lines> {
+        if S::ROWS <= WAYS || offset + LINE > panel.stride {
+            return None;
+        }
+        for (r, line) in self.0[..S::ROWS].iter_mut().enumerate() {
+            // SAFETY: the row is one of the panel's, and the bytes lie within it.
+            unsafe {
+                let from = panel.base.add(r * panel.stride + offset);
+                std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), LINE);
+            }
+        }
+        Some(self)
+    }
+
+    /// The weights in sixteen bytes of every row from byte `offset` of the copies on.
+    #[inline(always)]
+    fn weights<S: Lanes, B: Widen>(&self, simd: S, offset: usize) -> [S::Float; 8] {
+        assert!(offset + 16 <= LINE);
+        // SAFETY: there are at least `S::ROWS` copies, and the sixteen bytes lie within each.
+        unsafe { B::widen(simd, self.0.as_ptr().cast::<u8>().add(offset), LINE) }
+    }
+}
+
 #[inline(always)]
 fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
     let cols = rows.weights.cols();
-    let step = 16 / B::BYTES;
+    let (step, per_line) = (16 / B::BYTES, LINE / B::BYTES);
     let x = rows.x.panel_floats(&(0..1));
+    let mut lines = Lines([[0; LINE]; ROWS_MULTIPLE]);
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let next = panel.after::<S>(rows, 1);
+        let next = [panel.after::<S>(rows, 1), panel.after::<S>(rows, 2)];
         let mut y = simd.splat_float(0.0);
         for block in (0..cols).step_by(SUPER) {
+            let end = cols.min(block + SUPER);
             let mut sums = [simd.splat_float(0.0); 2];
-            for k in (block..cols.min(block + SUPER)).step_by(step) {
-                // A share of the next panel: as many bytes as are read here.
-                let share = next.wrapping_add(k * B::BYTES * S::ROWS);
-                for line in (0..16 * S::ROWS).step_by(64) {
-                    simd.prefetch(share.wrapping_add(line));
-                }
-                let weights = weights::<S, B>(simd, &panel, k);
-                let mut tail = [0.0; 8];
-                let x = match x.get(k..k + step) {
-                    Some(x) => x,
-                    None => {
-                        tail[..cols - k].copy_from_slice(&x[k..]);
-                        &tail[..step]
+            for start in (block..end).step_by(per_line) {
+                let lines = lines.fill::<S>(&panel, start * B::BYTES);
+                for k in (start..end.min(start + per_line)).step_by(step) {
+                    // A share of the next panels: as many bytes as are read here.
+                    for line in (0..16 * S::ROWS).step_by(LINE) {
+                        let at = k * B::BYTES * S::ROWS + line;
+                        simd.prefetch(next[1].wrapping_add(at));
+                        simd.prefetch(next[0].wrapping_add(at));
                     }
-                };
-                for (i, &x) in x.iter().enumerate() {
-                    sums[i % 2] =
-                        simd.multiply_add_float(weights[i], simd.splat_float(x), sums[i % 2]);
+                    let weights = match lines {
+                        Some(lines) => lines.weights::<S, B>(simd, (k - start) * B::BYTES),
+                        None => weights::<S, B>(simd, &panel, k),
+                    };
+                    let mut tail = [0.0; 8];
+                    let x = match x.get(k..k + step) {
+                        Some(x) => x,
+                        None => {
+                            tail[..cols - k].copy_from_slice(&x[k..]);
+                            &tail[..step]
+                        }
+                    };
+                    for (i, &x) in x.iter().enumerate() {
+                        sums[i % 2] =
+                            simd.multiply_add_float(weights[i], simd.splat_float(x), sums[i % 2]);
+                    }
                 }
             }
             y = simd.add_float(simd.add_float(sums[0], sums[1]), y);
