@@ -323,14 +323,6 @@ impl<'a, B> BlockRows<'a, B> {
         // SAFETY: the bytes are inside the blocks that `new` was promised.
         unsafe { simd.gather2(self.base.add(offset), self.stride) }
     }
-
-    /// One byte of each block, zero-extended, at byte `offset`.
-    #[inline(always)]
-    pub(crate) fn byte<S: Lanes>(self, simd: S, offset: usize) -> S::Int {
-        assert!(offset < size_of::<B>());
-        // SAFETY: the byte is inside the blocks that `new` was promised.
-        unsafe { simd.gather1(self.base.add(offset), self.stride) }
-    }
 }
 
 /// Repeats a body with a constant that counts from 0. Bodies that hold whole blocks in registers are

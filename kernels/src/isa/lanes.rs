@@ -121,14 +121,6 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     #[allow(unsafe_code)]
     unsafe fn gather2(self, base: *const u8, stride: usize) -> Self::Int;
 
-    /// One byte of each row, zero-extended.
-    ///
-    /// # Safety
-    ///
-    /// The byte at `base + r * stride` is readable for every `r < ROWS`.
-    #[allow(unsafe_code)]
-    unsafe fn gather1(self, base: *const u8, stride: usize) -> Self::Int;
-
     /// The same number in every lane.
     fn splat_int(self, value: i32) -> Self::Int;
 

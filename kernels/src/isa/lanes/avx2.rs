@@ -190,14 +190,6 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
-    unsafe fn gather1(self, base: *const u8, stride: usize) -> __m256i {
-        unsafe {
-            let bytes: [u8; 8] = std::array::from_fn(|r| base.add(r * stride).read());
-            _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))
-        }
-    }
-
-    #[inline(always)]
     fn splat_int(self, value: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(value) }
     }

@@ -119,14 +119,6 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     }
 
     #[inline(always)]
-    unsafe fn gather1(self, base: *const u8, stride: usize) -> __m512i {
-        unsafe {
-            let bytes: [u8; 16] = std::array::from_fn(|r| base.add(r * stride).read());
-            _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))
-        }
-    }
-
-    #[inline(always)]
     fn splat_int(self, value: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(value) }
     }

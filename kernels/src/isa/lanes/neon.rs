@@ -78,13 +78,6 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
-    unsafe fn gather1(self, base: *const u8, stride: usize) -> uint32x4_t {
-        let words: [u32; 4] =
-            std::array::from_fn(|r| unsafe { u32::from(base.add(r * stride).read()) });
-        unsafe { vld1q_u32(words.as_ptr()) }
-    }
-
-    #[inline(always)]
     fn splat_int(self, value: i32) -> uint32x4_t {
         unsafe { vdupq_n_u32(value as u32) }
     }

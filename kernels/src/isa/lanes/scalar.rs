@@ -43,12 +43,6 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn gather1(self, base: *const u8, stride: usize) -> [u32; ROWS] {
-        // SAFETY: the caller vouches for one byte of every row.
-        std::array::from_fn(|r| unsafe { u32::from(base.add(r * stride).read()) })
-    }
-
-    #[inline(always)]
     fn splat_int(self, value: i32) -> [u32; ROWS] {
         [value as u32; ROWS]
     }
