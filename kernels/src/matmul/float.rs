@@ -143,48 +143,90 @@ impl Lines {
     }
 }
 
-#[inline(always)]
-fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
-    let cols = rows.weights.cols();
-    let (step, per_line) = (16 / B::BYTES, LINE / B::BYTES);
-    let x = rows.x.panel_floats(&(0..1));
-    let mut lines = Lines([[0; LINE]; ROWS_MULTIPLE]);
-    for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let next = [panel.after::<S>(rows, 1), panel.after::<S>(rows, 2)];
+/// Multiplies a panel's rows with one column.
+struct OneColumn<'a, S: Lanes, B> {
+    simd: S,
+    panel: Panel<'a>,
+    /// The next two panels.
+    next: [*const u8; 2],
+    x: &'a [f32],
+    format: PhantomData<B>,
+}
+
+impl<S: Lanes, B: Widen> OneColumn<'_, S, B> {
+    /// Weights that are read at once.
+    const STEP: usize = 16 / B::BYTES;
+
+    /// Weights of a row in a cache line.
+    const PER_LINE: usize = LINE / B::BYTES;
+
+    /// Adds the products of the weights from number `k` on, which were read by `weights`, to the
+    /// sums of even and of odd ones.
+    #[inline(always)]
+    fn add(&self, k: usize, weights: [S::Float; 8], sums: &mut [S::Float; 2]) {
+        // A share of the next panels: as many bytes as were read here.
+        for line in (0..16 * S::ROWS).step_by(LINE) {
+            let at = k * B::BYTES * S::ROWS + line;
+            if S::ROWS > WAYS {
+                self.simd.prefetch(self.next[1].wrapping_add(at));
+            }
+            self.simd.prefetch(self.next[0].wrapping_add(at));
+        }
+        let mut tail = [0.0; 8];
+        let x = match self.x.get(k..k + Self::STEP) {
+            Some(x) => x,
+            None => {
+                let rest = &self.x[k..];
+                tail[..rest.len()].copy_from_slice(rest);
+                &tail[..Self::STEP]
+            }
+        };
+        for (i, &x) in x.iter().enumerate() {
+            let x = self.simd.splat_float(x);
+            sums[i % 2] = self.simd.multiply_add_float(weights[i], x, sums[i % 2]);
+        }
+    }
+
+    #[inline(always)]
+    fn multiply(&self, lines: &mut Lines) -> S::Float {
+        let simd = self.simd;
         let mut y = simd.splat_float(0.0);
-        for block in (0..cols).step_by(SUPER) {
-            let end = cols.min(block + SUPER);
+        for block in (0..self.x.len()).step_by(SUPER) {
+            let end = self.x.len().min(block + SUPER);
             let mut sums = [simd.splat_float(0.0); 2];
-            for start in (block..end).step_by(per_line) {
-                let lines = lines.fill::<S>(&panel, start * B::BYTES);
-                for k in (start..end.min(start + per_line)).step_by(step) {
-                    // A share of the next panels: as many bytes as are read here.
-                    for line in (0..16 * S::ROWS).step_by(LINE) {
-                        let at = k * B::BYTES * S::ROWS + line;
-                        simd.prefetch(next[1].wrapping_add(at));
-                        simd.prefetch(next[0].wrapping_add(at));
-                    }
-                    let weights = match lines {
-                        Some(lines) => lines.weights::<S, B>(simd, (k - start) * B::BYTES),
-                        None => weights::<S, B>(simd, &panel, k),
-                    };
-                    let mut tail = [0.0; 8];
-                    let x = match x.get(k..k + step) {
-                        Some(x) => x,
-                        None => {
-                            tail[..cols - k].copy_from_slice(&x[k..]);
-                            &tail[..step]
-                        }
-                    };
-                    for (i, &x) in x.iter().enumerate() {
-                        sums[i % 2] =
-                            simd.multiply_add_float(weights[i], simd.splat_float(x), sums[i % 2]);
-                    }
+            let mut k = block;
+            while k + Self::PER_LINE <= end {
+                let Some(lines) = lines.fill::<S>(&self.panel, k * B::BYTES) else {
+                    break;
+                };
+                for offset in (0..LINE).step_by(16) {
+                    let weights = lines.weights::<S, B>(simd, offset);
+                    self.add(k + offset / B::BYTES, weights, &mut sums);
                 }
+                k += Self::PER_LINE;
+            }
+            for k in (k..end).step_by(Self::STEP) {
+                self.add(k, weights::<S, B>(simd, &self.panel, k), &mut sums);
             }
             y = simd.add_float(simd.add_float(sums[0], sums[1]), y);
         }
-        rows.store(simd, &panel, 0, y);
+        y
+    }
+}
+
+#[inline(always)]
+fn one_column<S: Lanes, B: Widen>(simd: S, rows: &Rows<'_>) {
+    let mut lines = Lines([[0; LINE]; ROWS_MULTIPLE]);
+    for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+        let column = OneColumn::<S, B> {
+            simd,
+            next: [panel.after::<S>(rows, 1), panel.after::<S>(rows, 2)],
+            panel,
+            x: rows.x.panel_floats(&(0..1)),
+            format: PhantomData,
+        };
+        let y = column.multiply(&mut lines);
+        rows.store(simd, &column.panel, 0, y);
     }
 }
 
