@@ -136,10 +136,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq1M>, sink: &mut impl 
                 let minus = (high[i], bits);
                 *codes = simd.subtract_where(minus, (*codes, down), *codes);
             }
-            let both = [
-                scales.scale(simd, steps[2 * i]),
-                scales.scale(simd, steps[2 * i + 1]),
-            ];
+            let both = scales.pair(simd, &steps, i);
             sink.ordered16(4 * half + i, codes, both);
         }
     }

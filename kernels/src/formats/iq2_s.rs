@@ -100,10 +100,7 @@ fn unpack_bytes<S: Lanes>(simd: S, blocks: BlockRows<'_, Iq2S>, sink: &mut impl 
         for i in 0..4 {
             let codes = tables::places_of_halves(simd, &LEVELS, points[i]);
             let codes = tables::signed(simd, Order::Halves, codes, signs[i]);
-            let pair = [
-                scales.scale(simd, steps[2 * i]),
-                scales.scale(simd, steps[2 * i + 1]),
-            ];
+            let pair = scales.pair(simd, &steps, i);
             sink.ordered16(4 * half + i, codes, pair);
         }
     }
@@ -148,10 +145,7 @@ impl Unpack for Iq2S {
                     let eight = simd.or(point, points::signs(simd, signs[p]));
                     [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SIGNED, eight);
                 }
-                let pair = [
-                    scales.scale(simd, steps[2 * i]),
-                    scales.scale(simd, steps[2 * i + 1]),
-                ];
+                let pair = scales.pair(simd, &steps, i);
                 sink.group16(4 * half + i, codes, pair);
             }
         }

@@ -176,4 +176,13 @@ impl<S: Lanes> Stepped<S> {
     pub(super) fn scale(self, simd: S, step: S::Int) -> S::Float {
         simd.multiply_add_float(simd.to_float(step), self.unit, self.half)
     }
+
+    /// The scales of both halves of the 32 weights number `i`, of a step for each 16.
+    #[inline(always)]
+    pub(super) fn pair(self, simd: S, steps: &[S::Int; 8], i: usize) -> [S::Float; 2] {
+        [
+            self.scale(simd, steps[2 * i]),
+            self.scale(simd, steps[2 * i + 1]),
+        ]
+    }
 }

@@ -167,6 +167,7 @@ impl<S: Lanes, B: Widen> OneColumn<'_, S, B> {
         // A share of the next panels: as many bytes as were read here.
         for line in (0..16 * S::ROWS).step_by(LINE) {
             let at = k * B::BYTES * S::ROWS + line;
+            // With eight rows or fewer the second request gains nothing.
             if S::ROWS > WAYS {
                 self.simd.prefetch(self.next[1].wrapping_add(at));
             }

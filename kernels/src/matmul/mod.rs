@@ -128,24 +128,28 @@ impl<'a> MatMul<'a> {
             x.precision().serves(precision),
             "precision of the activations"
         );
-        let (least, most) = match x.columns() {
-            1 => (
-                LEAST_BYTES / weights.row_bytes.max(1),
-                MOST_BYTES / weights.row_bytes.max(1),
-            ),
-            _ => (CHUNK_ROWS, 0),
-        };
+        let rows_of = |bytes: usize| bytes / weights.row_bytes.max(1);
+        let streams = x.columns() == 1;
         // A small matrix is divided among a few threads all the same.
-        let least = least
-            .min(weights.rows / 8)
-            .next_multiple_of(ROWS_MULTIPLE)
-            .max(ROWS_MULTIPLE);
+        let least = if streams {
+            rows_of(LEAST_BYTES)
+        } else {
+            CHUNK_ROWS
+        }
+        .min(weights.rows / 8)
+        .next_multiple_of(ROWS_MULTIPLE)
+        .max(ROWS_MULTIPLE);
+        let most = if streams {
+            rows_of(MOST_BYTES).max(least)
+        } else {
+            least
+        };
         MatMul {
             cpu: x.cpu(),
             weights,
             x,
             out: SharedOutput::new(out),
-            claims: Ranges::new(weights.rows, (least, most.max(least))),
+            claims: Ranges::new(weights.rows, (least, most)),
         }
     }
 

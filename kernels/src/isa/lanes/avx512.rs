@@ -6,9 +6,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 #[allow(unsafe_code)]
-// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run` and `run_vbmi`, whose callers
-// established that the CPU has the features they need; memory operands are vouched for by the
-// caller of the `unsafe fn` they stand in.
+// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run` and `run_vbmi`,
+// whose callers established that the CPU has the features they need; memory operands are vouched for
+// by the caller of the `unsafe fn` they stand in.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     const ROWS: usize = 16;

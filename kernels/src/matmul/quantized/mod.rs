@@ -62,7 +62,7 @@ trait FirstGroup<S: Lanes>: Sink<S> {
     fn first_group(&mut self, group: usize);
 }
 
-/// What codes have been raised by when [`raised`] is done with them.
+/// What codes have been raised by when a [`Sink`] takes them.
 const fn offset<S: Lanes, L: Layout>() -> i32 {
     match L::MAX {
         Some(_) => L::OFFSET,
