@@ -20,8 +20,11 @@ use std::marker::PhantomData;
 pub(crate) enum Group {
     /// A legacy block, or a sub-block of most K-quants.
     Of32,
-    /// A sub-block of Q2_K, Q3_K, Q6_K and some codebook formats.
+    /// A sub-block of Q6_K and some codebook formats.
     Of16,
+    /// A sub-block of Q2_K and Q3_K: its scale is a small integer, in units that all of a block of
+    /// 256 share. Such a scale times a code is a byte.
+    Whole16,
 }
 
 /// How a format writes minimums.
@@ -75,14 +78,14 @@ pub(crate) trait Layout: CodeRange {
     /// What codes have been raised by. Signed codes have none.
     const OFFSET: i32;
 
-    /// The largest magnitude of signed codes.
+    /// The largest magnitude of signed codes; with [`Group::Whole16`], of codes times scales.
     const MAGNITUDE: u8 = 128;
 
     /// What a product reads its activations as.
     const PRECISION: Precision = {
-        let starts = match Self::GROUP {
-            Group::Of32 => Precision::INT8,
-            Group::Of16 => Precision::INT8.and(Precision::STARTS16),
+        let starts = match (Self::GROUP, Self::OFFSET) {
+            (Group::Of32, _) | (Group::Whole16, 0) => Precision::INT8,
+            (Group::Of16 | Group::Whole16, _) => Precision::INT8.and(Precision::STARTS16),
         };
         match Self::MINS {
             Mins::None => starts,
@@ -94,7 +97,7 @@ pub(crate) trait Layout: CodeRange {
 }
 
 /// Declares layouts: name, largest code (`None` for signed), offset, group, minimums, and the largest
-/// magnitude of signed codes that are small.
+/// magnitude where it is not 128.
 macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident: $max:expr, $offset:literal, $group:ident, $mins:ident $(, $magnitude:literal)?;)*) => {$(
         $(#[$doc])*
@@ -136,10 +139,10 @@ layouts! {
     FiveMin32: Some(31), 0, Of32, Float32;
     /// Five bits with an integer minimum: Q5_K.
     FiveIntegerMin32: Some(31), 0, Of32, Integer32;
-    /// Two bits with an integer minimum for every 16: Q2_K.
-    TwoIntegerMin16: Some(3), 0, Of16, Integer16;
-    /// Three bits raised by 4, a scale for every 16: Q3_K.
-    Three16: Some(7), 4, Of16, None;
+    /// Two bits with a scale of four bits and an integer minimum for every 16: Q2_K.
+    TwoIntegerMin16: Some(3), 0, Whole16, Integer16, 45;
+    /// Three bits raised by 4 with a signed scale of six bits for every 16: Q3_K.
+    Three16: Some(7), 4, Whole16, None, 128;
     /// Six bits raised by 32, a scale for every 16: Q6_K.
     Six16: Some(63), 32, Of16, None;
     /// 0, 1 and 2 for −1, 0 and 1: TQ1_0, TQ2_0.
@@ -182,6 +185,10 @@ pub(crate) trait Sink<S: Lanes> {
 
     /// 32 codes, likewise, with the scales of the first and of the last 16; `group` counts in 32s.
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
+
+    /// 32 codes with the scales of the first (the low half of each lane) and of the last 16 (the high
+    /// half), signed integers of 16 bits in units of `factor`; `group` counts in 32s.
+    fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float);
 
     /// 32 raised codes in the order of the format, where there are [`Lanes::BYTE_TABLES`].
     fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);

@@ -7,8 +7,8 @@ use std::mem::offset_of;
 
 use crate::isa::Lanes;
 use crate::unpack::{
-    BlockRows, Sink, TwoIntegerMin16, Unpack, and_each, byte_pairs, bytes, nibbles, scaled,
-    shift_right_each, unrolled,
+    BlockRows, Sink, TwoIntegerMin16, Unpack, and_each, byte_pairs, nibbles, shift_right_each,
+    unrolled,
 };
 
 use super::search::affine::Groups;
@@ -79,15 +79,11 @@ impl Unpack for Q2K {
         unrolled!(HALF in 2, {
             let mut codes = blocks.words8(simd, offset_of!(Q2K, codes) + 32 * HALF);
             unrolled!(PAIR in 2, {
-                let scales = scaled(simd, bytes(simd, scales[2 * HALF + PAIR]), scale);
+                let [first, last] = byte_pairs(simd, scales[2 * HALF + PAIR]);
                 let group = 4 * HALF + 2 * PAIR;
-                sink.group16(group, and_each(simd, codes, mask), [scales[0], scales[1]]);
+                sink.whole16(group, and_each(simd, codes, mask), first, scale);
                 codes = shift_right_each::<2, S, 8>(simd, codes);
-                sink.group16(
-                    group + 1,
-                    and_each(simd, codes, mask),
-                    [scales[2], scales[3]],
-                );
+                sink.whole16(group + 1, and_each(simd, codes, mask), last, scale);
                 codes = shift_right_each::<2, S, 8>(simd, codes);
             });
         });

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use crate::isa::Lanes;
 use crate::unpack::{
-    BlockRows, Sink, Three16, Unpack, and_each, bytes, or_each, scaled, shift_left_each,
+    BlockRows, Sink, Three16, Unpack, and_each, byte_pairs, or_each, shift_left_each,
     shift_right_each, unrolled,
 };
 
@@ -79,9 +79,9 @@ impl Block for Q3K {
     }
 }
 
-/// The sixteen group scales, in pairs.
+/// The sixteen group scales, in pairs of 16-bit integers.
 #[inline(always)]
-fn group_scales<S: Lanes>(simd: S, blocks: BlockRows<'_, Q3K>) -> [[S::Int; 2]; 8] {
+fn group_scales<S: Lanes>(simd: S, blocks: BlockRows<'_, Q3K>) -> [S::Int; 8] {
     let (four, two) = (simd.splat_int(0x0f0f_0f0f), simd.splat_int(0x3030_3030));
     let first = blocks.word(simd, offset_of!(Q3K, groups));
     let second = blocks.word(simd, offset_of!(Q3K, groups) + 4);
@@ -98,13 +98,17 @@ fn group_scales<S: Lanes>(simd: S, blocks: BlockRows<'_, Q3K>) -> [[S::Int; 2]; 
         high,
         simd.shift_right::<2>(high),
     ];
-    let offset = simd.splat_int(32);
-    let mut scales = [[offset; 2]; 8];
+    // Raised so that flipping the sign bit of both halves leaves a scale less 32.
+    let (raise, signs) = (
+        simd.splat_int(0x7fe0_7fe0),
+        simd.splat_int(0x8000_8000_u32 as i32),
+    );
+    let mut scales = [raise; 8];
     for i in 0..4 {
         let four_scales = simd.or(simd.and(low[i], four), simd.and(high[i], two));
-        let [a, b, c, d] = bytes(simd, four_scales);
-        scales[2 * i] = [simd.subtract_int(a, offset), simd.subtract_int(b, offset)];
-        scales[2 * i + 1] = [simd.subtract_int(c, offset), simd.subtract_int(d, offset)];
+        for (j, pair) in byte_pairs(simd, four_scales).into_iter().enumerate() {
+            scales[2 * i + j] = simd.xor(simd.add_int(pair, raise), signs);
+        }
     }
     scales
 }
@@ -132,8 +136,7 @@ impl Unpack for Q3K {
                 low = shift_right_each::<2, S, 8>(simd, low);
                 third_bits = shift_right_each::<1, S, 8>(simd, third_bits);
                 let group = 4 * HALF + K;
-                let scales = scaled(simd, groups[group], scale);
-                sink.group16(group, codes, scales);
+                sink.whole16(group, codes, groups[group], scale);
             });
         });
     }

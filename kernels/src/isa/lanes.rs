@@ -59,6 +59,10 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// codes are raised in a tile.
     const UNSIGNED_IN_TILES: bool = false;
 
+    /// Whether products of codes of any size cost the same, so that scales which are small integers
+    /// are best multiplied into the codes of a tile, where a byte holds both.
+    const SCALED_IN_TILES: bool = true;
+
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
     /// multiplications. Then [`Lanes::COLUMNS`] is 8.
     const SCALES_BY_POWERS: bool = false;
@@ -300,6 +304,26 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         x: *const i32,
     ) -> [Self::Int; W];
 
+    /// For each of `W` columns: the sum of two products of 16 codes, as of [`Lanes::dot`], the first
+    /// times the 16-bit number in the low half of `scales` and the last times that in the high half.
+    /// Each of the two lies within 16 bits, and so does their sum with all codes positive.
+    ///
+    /// # Safety
+    ///
+    /// `8 * W` words are readable at `x`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_halves<F: CodeRange, const W: usize>(
+        self,
+        starts: [[Self::Int; W]; 2],
+        codes: [&[Self::Int; 4]; 2],
+        scales: Self::Int,
+        x: *const i32,
+    ) -> [Self::Int; W] {
+        // SAFETY: the caller's promise.
+        unsafe { dot_apart::<Self, F, W>(self, starts, codes, scales, x) }
+    }
+
     /// The codes of a group as [`Lanes::dot_tile`] wants them.
     #[inline(always)]
     fn for_tile(self, codes: [Self::Int; 8]) -> [Self::Int; 8] {
@@ -349,4 +373,33 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `from` in the second-level cache; any address will do.
     fn prefetch(self, from: *const u8);
+}
+
+/// [`Lanes::dot_halves`] by two of [`Lanes::dot`], the results of which are then multiplied in pairs.
+///
+/// # Safety
+///
+/// As there.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn dot_apart<S: Lanes, F: CodeRange, const W: usize>(
+    simd: S,
+    starts: [[S::Int; W]; 2],
+    codes: [&[S::Int; 4]; 2],
+    scales: S::Int,
+    x: *const i32,
+) -> [S::Int; W] {
+    // SAFETY: the caller's promise.
+    let (mut sums, last) = unsafe {
+        (
+            simd.dot::<F, 4, W>(starts[0], codes[0], x),
+            simd.dot::<F, 4, W>(starts[1], codes[1], x.add(4 * W)),
+        )
+    };
+    for (sum, last) in sums.iter_mut().zip(last) {
+        let first = simd.and(*sum, simd.splat_int(0xffff));
+        let both = simd.or(first, simd.shift_left::<16>(last));
+        *sum = simd.dot_pairs(simd.splat_int(0), both, scales);
+    }
+    sums
 }

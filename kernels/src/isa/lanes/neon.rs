@@ -19,6 +19,7 @@ impl<T: Dot> Lanes for T {
     const SIGNED_OFFSET: i32 = 0;
     const WORDS: usize = <T as Dot>::WORDS;
     const SIGNED_IN_TILES: bool = true;
+    const SCALED_IN_TILES: bool = <T as Dot>::SCALED_IN_TILES;
     type Int = uint32x4_t;
     type Float = float32x4_t;
 

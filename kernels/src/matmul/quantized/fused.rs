@@ -1,6 +1,6 @@
 //! One column: weights are multiplied as soon as they are unpacked, without leaving the registers.
 
-use super::{FirstGroup, GROUPS, offset, start, unpack};
+use super::{FirstGroup, GROUPS, halves, offset, start, unpack};
 use crate::activations::part;
 use crate::formats::SUPER;
 use crate::isa::{ByteTables, Lanes};
@@ -166,6 +166,29 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
         let both = self.simd.multiply_add_float(last, scales[1], both);
         let of_x = self.float(part::SCALES + group);
         self.t = self.simd.multiply_add_float(both, of_x, self.t);
+    }
+
+    #[inline(always)]
+    fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float) {
+        let group = self.first + group;
+        self.prefetch(group);
+        let start = |half: usize| {
+            let start_of = self.x[part::STARTS16 + 2 * group + half];
+            [self
+                .simd
+                .splat_int(start(start_of, const { offset::<S, L>() }))]
+        };
+        let starts = [start(0), start(1)];
+        let x = &self.codes[group * 8..(group + 1) * 8];
+        // SAFETY: `x` is eight words.
+        let [sum] = unsafe {
+            self.simd
+                .dot_halves::<L, 1>(starts, halves(&codes), scales, x.as_ptr())
+        };
+        let of_x = self.float(part::SCALES + group);
+        let scale = self.simd.multiply_float(factor, of_x);
+        let sum = self.simd.to_float(sum);
+        self.t = self.simd.multiply_add_float(sum, scale, self.t);
     }
 
     #[inline(always)]

@@ -70,6 +70,13 @@ const fn offset<S: Lanes, L: Layout>() -> i32 {
     }
 }
 
+/// The first and the last 16 codes of a group.
+#[inline(always)]
+fn halves<T>(codes: &[T; 8]) -> [&[T; 4]; 2] {
+    let (halves, _) = codes.as_chunks::<4>();
+    [&halves[0], &halves[1]]
+}
+
 /// What [`Lanes::dot`] starts from to take away `offset` from each code, where the sum of their
 /// activations times −128 is `start`.
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! The micro-kernel: a tile of quantized weights times a panel of columns, the sums of all columns
 //! in registers.
 
-use super::tile::{InTile, Tile, offset};
-use super::{GROUPS, start};
+use super::tile::{InTile, Tile, offset, scaled};
+use super::{GROUPS, halves, start};
 use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
@@ -306,7 +306,26 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
             }
         }
         match L::GROUP {
-            Group::Of32 => {
+            Group::Whole16 if !scaled::<S, L>() => {
+                let mut start_of = [[simd.splat_int(0); W]; 2];
+                for (half, start_of) in start_of.iter_mut().enumerate() {
+                    let at = x.skip(2 * number + half);
+                    *start_of = at.starts::<S, L>(simd, part::STARTS16);
+                }
+                let codes = halves(&groups_of_8[number]);
+                let words = x.skip(part::CODES + number * 8).0;
+                // SAFETY: the eight words of the group are there for every column.
+                let sums =
+                    unsafe { simd.dot_halves::<L, W>(start_of, codes, tile.whole[number], words) };
+                for c in 0..W {
+                    t[c] = R::add::<S, W>(simd, (tile, 0), (group, c), sums[c], t[c]);
+                }
+            }
+            Group::Of32 | Group::Whole16 => {
+                let slot = match L::GROUP {
+                    Group::Whole16 => 0,
+                    _ => number,
+                };
                 let start = group.starts::<S, L>(simd, part::STARTS32);
                 let codes = x.skip(part::CODES + number * 8).0;
                 // SAFETY: the eight words of the group are there for every column.
@@ -314,7 +333,7 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     simd.dot_tile::<InTile<S, L>, 8, W>(start, &groups_of_8[number], codes)
                 };
                 for c in 0..W {
-                    t[c] = R::add::<S, W>(simd, (tile, number), (group, c), sums[c], t[c]);
+                    t[c] = R::add::<S, W>(simd, (tile, slot), (group, c), sums[c], t[c]);
                 }
             }
             Group::Of16 => {

@@ -14,7 +14,11 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy)]
 pub(super) struct Tile<S: Lanes> {
     pub(super) codes: [S::Int; SUPER / 4],
+    /// The scale of each group of 32 or 16; that of all of them, if group scales are whole numbers.
     pub(super) scales: [S::Float; SUPER / 16],
+    /// The whole numbers that scale groups of 16 in pairs, where codes have not been multiplied by
+    /// them.
+    pub(super) whole: [S::Int; GROUPS],
     pub(super) minimums: [S::Float; GROUPS],
     pub(super) pairs: [S::Int; GROUPS],
     pub(super) factor: S::Float,
@@ -23,12 +27,26 @@ pub(super) struct Tile<S: Lanes> {
     pub(super) table: [[S::Float; VARIANTS]; GROUPS],
 }
 
+/// Whether codes have been multiplied by the whole numbers that scale them: into unsigned bytes if
+/// they had no offset. The products of others are negated, and so is their unit: −128 fits in a
+/// signed byte, 128 does not.
+pub(super) const fn scaled<S: Lanes, L: Layout>() -> bool {
+    matches!(L::GROUP, Group::Whole16) && S::SCALED_IN_TILES
+}
+
 /// What codes have been raised by in a tile. With instructions that multiply unsigned bytes, which
 /// take the larger codes at no cost, it is the same for all formats that have an offset, so that
 /// starts are used as they stand; with those that multiply signed bytes it is nothing.
 ///
 /// Small signed codes are raised where products of unsigned ones cost less.
 pub(super) const fn offset<S: Lanes, L: Layout>() -> i32 {
+    if scaled::<S, L>() {
+        return match L::OFFSET {
+            0 => 0,
+            _ if S::SIGNED_IN_TILES => 0,
+            _ => S::SIGNED_OFFSET,
+        };
+    }
     if L::MAX.is_none() && S::UNSIGNED_IN_TILES && L::MAGNITUDE < 64 {
         return (L::MAGNITUDE as i32 + 1).unsigned_abs().next_power_of_two() as i32;
     }
@@ -45,6 +63,8 @@ pub(super) struct InTile<S, L>(PhantomData<(S, L)>);
 
 impl<S: Lanes, L: Layout> CodeRange for InTile<S, L> {
     const MAX: Option<u8> = match (L::MAX, offset::<S, L>()) {
+        _ if scaled::<S, L>() && L::OFFSET == 0 => Some(L::MAGNITUDE),
+        _ if scaled::<S, L>() => None,
         (None, raised @ 1..START_OFFSET) => Some(L::MAGNITUDE + raised as u8),
         (max, _) => max,
     };
@@ -61,6 +81,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
         Tile {
             codes: [simd.splat_int(0); SUPER / 4],
             scales: [zero; SUPER / 16],
+            whole: [simd.splat_int(0); GROUPS],
             minimums: [zero; GROUPS],
             pairs: [simd.splat_int(0); GROUPS],
             factor: zero,
@@ -77,9 +98,14 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             block: PhantomData,
         };
         unpack::<S, B>(simd, panel, block, &mut sink);
-        let looked_up = S::SCALES_BY_POWERS && matches!(B::Layout::GROUP, Group::Of32);
-        if looked_up && full_panels {
-            for (table, &scale) in tile.table.iter_mut().zip(&tile.scales[..GROUPS]) {
+        let tables = match B::Layout::GROUP {
+            _ if !S::SCALES_BY_POWERS => 0,
+            Group::Of32 => GROUPS,
+            Group::Of16 => 0,
+            Group::Whole16 => 1,
+        };
+        if full_panels {
+            for (table, &scale) in tile.table[..tables].iter_mut().zip(&tile.scales) {
                 for (v, product) in table.iter_mut().enumerate() {
                     let mantissa = 1.0 + v as f32 / VARIANTS as f32;
                     *product = simd.multiply_float(scale, simd.splat_float(mantissa));
@@ -165,6 +191,48 @@ impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.codes(group, codes);
         self.tile.scales[2 * group..][..2].copy_from_slice(&scales);
+    }
+
+    #[inline(always)]
+    fn whole16(&mut self, group: usize, mut codes: [S::Int; 8], scales: S::Int, factor: S::Float) {
+        let simd = self.simd;
+        if !const { scaled::<S, B::Layout>() } {
+            let group = self.codes(group, codes);
+            self.tile.whole[group] = scales;
+            self.tile.scales[0] = factor;
+            return;
+        }
+        let sign = simd.splat_int(0x8000);
+        let low = simd.and(scales, simd.splat_int(0xffff));
+        for (half, number) in [low, simd.shift_right::<16>(scales)]
+            .into_iter()
+            .enumerate()
+        {
+            // The sign extended.
+            let number = simd.subtract_int(simd.xor(number, sign), sign);
+            // The four bytes of a lane are products of 32-bit numbers: none is negative when raised.
+            let offset = B::Layout::OFFSET;
+            let ones = simd.splat_int(0x0101_0101);
+            let most = simd.multiply_int(number, simd.splat_int(offset));
+            let most = simd.add_int(most, simd.splat_int(START_OFFSET));
+            let most = simd.multiply_int(most, ones);
+            for codes in &mut codes[4 * half..][..4] {
+                let products = simd.multiply_int(*codes, number);
+                *codes = match offset {
+                    0 => products,
+                    _ => simd.subtract_int(most, products),
+                };
+                if offset != 0 && const { self::offset::<S, B::Layout>() } == 0 {
+                    *codes = simd.xor(*codes, simd.splat_int(0x8080_8080_u32 as i32));
+                }
+            }
+        }
+        let group = self.first + group;
+        self.tile.codes[8 * group..][..8].copy_from_slice(&simd.for_tile(codes));
+        self.tile.scales[0] = match B::Layout::OFFSET {
+            0 => factor,
+            _ => simd.multiply_float(factor, simd.splat_float(-1.0)),
+        };
     }
 
     #[inline(always)]

@@ -22,6 +22,9 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// See `Lanes::WORDS`.
     const WORDS: usize = 1;
 
+    /// See `Lanes::SCALED_IN_TILES`.
+    const SCALED_IN_TILES: bool = true;
+
     /// See `Lanes::call`.
     fn call<T: Task<Self>>(self, task: T);
 
@@ -60,6 +63,8 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
 }
 
 impl Dot for Neon {
+    const SCALED_IN_TILES: bool = false;
+
     #[inline(always)]
     fn call<T: Task<Self>>(self, task: T) {
         unsafe { call(self, task) }
