@@ -371,6 +371,9 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         self.prefetch(from);
     }
 
+    /// Asks for the cache line at `to`, which will be written; any address will do.
+    fn prefetch_to_write(self, to: *const u8);
+
     /// Asks for the cache line at `from` in the second-level cache; any address will do.
     fn prefetch(self, from: *const u8);
 }

@@ -248,6 +248,18 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Asks for the places of the results of `rows` in `column`, to be written.
+    #[inline(always)]
+    fn expect<S: Lanes>(&self, simd: S, rows: &Range<usize>, column: usize) {
+        let start = self
+            .out
+            .address()
+            .wrapping_add(column * self.weights.rows + rows.start);
+        for line in (0..rows.len() * size_of::<f32>()).step_by(64) {
+            simd.prefetch_to_write(start.wrapping_byte_add(line).cast());
+        }
+    }
+
     /// Writes the results of a panel in `column`.
     #[allow(unsafe_code)]
     #[inline(always)]

@@ -21,6 +21,9 @@ const ROWS: usize = 64;
 /// Columns whose sums are in the buffer at once.
 const COLUMNS: usize = 512;
 
+/// Columns between the one whose results are written and the one whose place is asked for.
+const WRITTEN_AHEAD: usize = 16;
+
 /// With fewer columns, weights are used so little that they must come from memory in the order in
 /// which they lie there: one panel of rows at a time.
 const FEW: usize = 32;
@@ -128,7 +131,8 @@ pub(super) struct Sums<'y> {
     pub(super) panels: Range<usize>,
     /// The first column.
     first: usize,
-    values: &'y mut [f32], // (columns, rows of a vector)
+    /// Nothing yet before the first block.
+    values: &'y mut [MaybeUninit<f32>], // (columns, rows of a vector)
 }
 
 impl Sums<'_> {
@@ -142,11 +146,16 @@ impl Sums<'_> {
     ) {
         let start = (column - self.first) * S::ROWS;
         let values = &mut self.values[start..start + W * S::ROWS];
+        let first = self.block == 0;
         for (y, t) in values.chunks_exact_mut(S::ROWS).zip(t) {
-            // SAFETY: `y` is as many floats as a vector has.
+            let y = y.as_mut_ptr().cast::<f32>();
+            // SAFETY: `y` is as many floats as a vector has, which the first block has written.
             unsafe {
-                let sum = simd.add_float(t, simd.load_float(y.as_ptr()));
-                simd.store_float(y.as_mut_ptr(), sum);
+                let before = match first {
+                    true => simd.splat_float(0.0),
+                    false => simd.load_float(y),
+                };
+                simd.store_float(y, simd.add_float(t, before));
             }
         }
     }
@@ -221,10 +230,7 @@ impl Strip {
     ) {
         let full_panels = self.panels.start < rows.x.panels().full();
         let per_panel = self.columns.len() * S::ROWS;
-        let used = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
-        used.fill(MaybeUninit::new(0.0));
-        // SAFETY: all of them have just been written.
-        let values = unsafe { &mut *(std::ptr::from_mut(used) as *mut [f32]) };
+        let values = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
         for block in 0..rows.weights.cols().div_ceil(SUPER) {
             let sums = values.chunks_exact_mut(per_panel);
             for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
@@ -243,13 +249,16 @@ impl Strip {
                 T::multiply(simd, rows, tile, sums);
             }
         }
-        // Column by column, as the results lie in memory.
+        // Column by column, as the results lie in memory. Whoever writes to memory must have the line
+        // first, and the lines of a column lie far from those of the next.
         for (c, column) in self.columns.clone().enumerate() {
+            rows.expect(simd, &self.rows, column + WRITTEN_AHEAD);
             let sums = values.chunks_exact(per_panel);
             for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
                 let y = &values[c * S::ROWS..(c + 1) * S::ROWS];
-                // SAFETY: `y` is as many floats as a vector has.
-                let y = unsafe { simd.load_float(y.as_ptr()) };
+                // SAFETY: `y` is as many floats as a vector has. All have been written: there is at
+                // least one block, and each is multiplied with all columns.
+                let y = unsafe { simd.load_float(y.as_ptr().cast()) };
                 rows.store(simd, &panel, column, y);
             }
         }

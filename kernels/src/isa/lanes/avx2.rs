@@ -33,6 +33,7 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
         scales: __m256i,
         x: *const i32,
     ) -> [__m256i; W] {
+        // SAFETY: the caller's promise.
         unsafe { dot_apart::<Self, F, W>(self, starts, codes, scales, x) }
     }
 
@@ -393,6 +394,14 @@ impl<T: Dot> Lanes for T {
     #[inline(always)]
     unsafe fn store_float(self, to: *mut f32, a: __m256) {
         unsafe { _mm256_storeu_ps(to, a) }
+    }
+
+    #[inline(always)]
+    fn prefetch_to_write(self, to: *const u8) {
+        // Processors without the instruction take it for one that does nothing.
+        unsafe {
+            asm!("prefetchw [{to}]", to = in(reg) to, options(nostack, preserves_flags));
+        }
     }
 
     #[inline(always)]

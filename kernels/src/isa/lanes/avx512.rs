@@ -370,6 +370,14 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     }
 
     #[inline(always)]
+    fn prefetch_to_write(self, to: *const u8) {
+        // Processors without the instruction take it for one that does nothing.
+        unsafe {
+            asm!("prefetchw [{to}]", to = in(reg) to, options(nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const u8) {
         // The intrinsic is moved: in long bodies all of them come at the end, in a burst that takes
         // every buffer for misses. This stays where it stands.

@@ -297,6 +297,14 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
+    fn prefetch_to_write(self, to: *const u8) {
+        // SAFETY: prefetching is a hint and cannot fault.
+        unsafe {
+            asm!("prfm pstl2keep, [{to}]", to = in(reg) to, options(nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const u8) {
         // SAFETY: prefetching is a hint and cannot fault.
         unsafe {

@@ -180,5 +180,8 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch_to_write(self, _: *const u8) {}
+
+    #[inline(always)]
     fn prefetch(self, _from: *const u8) {}
 }
