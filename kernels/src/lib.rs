@@ -7,6 +7,7 @@
 //! claims chunks until none is left. What a job computes does not depend on who claims what.
 
 mod activations;
+mod aligned;
 mod attention;
 pub mod format;
 mod formats;

@@ -179,6 +179,102 @@ fn check_distance(matrix: Matrix<'_>, x: &[f32], found: &[f32]) {
     }
 }
 
+/// The product of a row of floats with a column in the order that the kernels promise: in each block
+/// of 256, sixteen sums, each of every sixteenth product, which are added 8, 4, 2 and 1 apart; zeros
+/// follow the last.
+fn in_order(weights: &[f32], x: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut y = 0.0;
+    for (weights, x) in weights.chunks(256).zip(x.chunks(256)) {
+        let mut sums = [0.0f32; LANES];
+        for (weights, x) in weights.chunks(LANES).zip(x.chunks(LANES)) {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let (w, x) = match j < x.len() {
+                    true => (weights[j], x[j]),
+                    false => (0.0, 0.0),
+                };
+                *sum = w.mul_add(x, *sum);
+            }
+        }
+        let mut apart = LANES / 2;
+        while apart > 0 {
+            for j in 0..apart {
+                sums[j] += sums[j + apart];
+            }
+            apart /= 2;
+        }
+        y += sums[0];
+    }
+    y
+}
+
+/// Checks products of floats of any bits against [`in_order`].
+fn check_floats(format: Format, (rows, len): (usize, usize), bytes: &[u8], x: &[f32]) {
+    let matrix = Matrix::new(format, rows, len, bytes).expect("whole rows");
+    let mut expected = vec![0.0; x.len() / len * rows];
+    let mut weights = vec![0.0; len];
+    for r in 0..rows {
+        format.decode(matrix.row(r), &mut weights);
+        for (c, x) in x.chunks_exact(len).enumerate() {
+            expected[c * rows + r] = in_order(&weights, x);
+        }
+    }
+    for cpu in Cpu::all() {
+        for (i, (found, expected)) in product(cpu, matrix, x).iter().zip(&expected).enumerate() {
+            let same = found.to_bits() == expected.to_bits();
+            assert!(
+                same || found.is_nan() && expected.is_nan(),
+                "{format} {rows} × {len}, result {i} of {} columns, {}: {found} for {expected}",
+                x.len() / len,
+                cpu.isa()
+            );
+        }
+    }
+}
+
+const FLOATS: [Format; 3] = [Format::F32, Format::F16, Format::BF16];
+
+#[test]
+fn floats_are_multiplied_in_the_promised_order() {
+    let mut random = Random(17);
+    for format in FLOATS {
+        for shape in [(1, 40), (3, 272), (18, 15), (18, 300), (35, 256)] {
+            let bytes = blocks(format, shape.0 * shape.1, &mut random);
+            for count in (1..=17).chain([32, 33, 41]) {
+                let x = columns(count, shape.1, &mut random);
+                check_floats(format, shape, &bytes, &x);
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_infinities_and_what_is_not_a_number_keep_their_sign_and_kind() {
+    let mut random = Random(19);
+    let special = [0.0, -0.0, 1.0, f32::INFINITY, f32::NAN, 1e-45, -1e-45];
+    for format in FLOATS {
+        for kinds in [2, 3, 4, 5, 7] {
+            let mut any = || special[random.bits() as usize % kinds];
+            // Lengths that end within a vector and within a block, of one sign as well.
+            for (rows, len) in [(17, 1), (17, 33), (16, 290)] {
+                let mut bytes = Vec::new();
+                for _ in 0..rows * len {
+                    let value = any();
+                    match format {
+                        Format::F32 => bytes.extend(value.to_le_bytes()),
+                        Format::F16 => bytes.extend(half::f16::from_f32(value).to_le_bytes()),
+                        _ => bytes.extend(half::bf16::from_f32(value).to_le_bytes()),
+                    }
+                }
+                for count in [1, 2, 5, 8, 33] {
+                    let x: Vec<f32> = (0..count * len).map(|_| any()).collect();
+                    check_floats(format, (rows, len), &bytes, &x);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn columns_do_not_depend_on_their_neighbours() {
     let mut random = Random(11);

@@ -3,15 +3,16 @@
 //! For quantized weights a column becomes int8 codes with one scale per 32 values, and the sums of
 //! its codes over groups, which carry the offsets and minimums of the weights ([`prepare`] says
 //! how). For float weights it stays in floats. Either way columns are interleaved in panels of as
-//! many as the matrix kernel keeps in registers.
+//! many as the matrix kernel keeps in registers, but for a few columns of floats, which lie apart.
 
 mod prepare;
 
 pub use prepare::Prepare;
 
+use crate::aligned::Aligned;
 use crate::format::{BlockTask, Format};
 use crate::formats::{Block, SUPER};
-use crate::isa::Cpu;
+use crate::isa::{Cpu, WIDTH};
 use crate::matmul::Weights;
 use std::ops::Range;
 
@@ -111,9 +112,14 @@ pub struct Activations {
     columns: usize,
     len: usize,
     precision: Precision,
-    codes: Vec<i32>,  // (blocks, panels, part::TOTAL, width)
-    floats: Vec<f32>, // (panels, len, width)
+    codes: Vec<i32>, // (blocks, panels, part::TOTAL, width)
+    /// Columns end with zeros, up to a whole number of vectors.
+    floats: Aligned<f32>, // (columns, len) where they lie apart, else (panels, len, width)
 }
+
+/// With so many columns of floats or fewer, each lies by itself, for kernels that read rows in their
+/// order; more are interleaved in panels, for tiles, which then are faster.
+const APART: usize = 32;
 
 impl Activations {
     /// Room for `columns` columns of `len` values, or for fewer and shorter ones.
@@ -125,7 +131,8 @@ impl Activations {
             len: 0,
             precision: Precision(0),
             codes: vec![0; columns * len.div_ceil(SUPER) * part::TOTAL],
-            floats: vec![0.0; columns * len],
+            floats: Aligned::zeros(columns * len.next_multiple_of(WIDTH))
+                .expect("memory for activations"),
         }
     }
 
@@ -134,8 +141,12 @@ impl Activations {
         let words = len
             .div_ceil(SUPER)
             .saturating_mul(part::TOTAL)
-            .saturating_add(len);
-        words.saturating_mul(columns).saturating_mul(4)
+            .saturating_add(len.div_ceil(WIDTH).saturating_mul(WIDTH));
+        let floats = Aligned::<f32>::bytes(0).unwrap_or(0);
+        words
+            .saturating_mul(columns)
+            .saturating_mul(4)
+            .saturating_add(floats)
     }
 
     /// Columns now held.
@@ -174,10 +185,33 @@ impl Activations {
         &self.codes[first..first + columns.len() * part::TOTAL]
     }
 
-    /// The floats of a panel: (len, width).
-    pub(crate) fn panel_floats(&self, columns: &Range<usize>) -> &[f32] {
-        &self.floats[columns.start * self.len..columns.end * self.len]
+    /// Whether each column of floats lies by itself.
+    #[inline(always)]
+    pub(crate) fn apart(&self) -> bool {
+        apart(self.columns)
     }
+
+    /// The floats of columns that lie apart: for each its vectors.
+    #[inline(always)]
+    pub(crate) fn column_floats(&self, column: usize) -> &[[f32; WIDTH]] {
+        debug_assert!(self.apart());
+        let vectors = self.len.div_ceil(WIDTH);
+        &self.floats.as_chunks().0[column * vectors..(column + 1) * vectors]
+    }
+
+    /// The floats of a panel: (len, width).
+    #[inline(always)]
+    pub(crate) fn panel_floats(&self, columns: &Range<usize>) -> &[f32] {
+        debug_assert!(!self.apart());
+        let len = self.len.next_multiple_of(WIDTH);
+        &self.floats[columns.start * len..columns.end * len]
+    }
+}
+
+/// Whether each of so many columns of floats lies by itself.
+#[inline(always)]
+fn apart(columns: usize) -> bool {
+    columns <= APART
 }
 
 /// Columns divided into panels: as many of full width as there are, if there are many; if there

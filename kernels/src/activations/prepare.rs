@@ -5,7 +5,7 @@
 //! and the one below, which cuts the largest value a little, the one with the smallest squared
 //! error is taken: together they come as near as a scale of full precision does.
 
-use super::{Activations, Panels, Precision, START_OFFSET, VARIANTS, part};
+use super::{Activations, Panels, Precision, START_OFFSET, VARIANTS, apart, part};
 use crate::formats::SUPER;
 use crate::isa::{Cpu, Floats, Kernel, Lanes, Simd, WIDTH};
 use crate::jobs::{Claims, SharedOutput};
@@ -76,7 +76,7 @@ impl<'a> Prepare<'a> {
             false => 0,
         };
         let codes = room(Precision::INT8, blocks * part::TOTAL);
-        let floats = room(Precision::FLOAT, len);
+        let floats = room(Precision::FLOAT, len.next_multiple_of(WIDTH));
         assert!(
             codes <= into.codes.len() && floats <= into.floats.len(),
             "too many columns"
@@ -128,13 +128,7 @@ impl Kernel for Work<'_, '_> {
             for block in blocks {
                 let values = block * SUPER..job.len.min((block + 1) * SUPER);
                 if job.precision.serves(Precision::FLOAT) {
-                    let start = columns.start * job.len;
-                    let piece = start + values.start * width..start + values.end * width;
-                    // SAFETY: claims are different pairs of panel and run of blocks, so no two
-                    // write the same values of the same columns.
-                    #[allow(unsafe_code)]
-                    let out = unsafe { job.floats.piece(piece) };
-                    interleave(job, &columns, &values, out);
+                    floats(job, &columns, &values);
                 }
                 if job.precision.serves(Precision::INT8) {
                     let start = (block * all_columns + columns.start) * part::TOTAL;
@@ -151,15 +145,46 @@ impl Kernel for Work<'_, '_> {
     }
 }
 
-/// Writes some values of the columns of a panel as (values, width).
+/// Writes a block of values of the columns of a panel, and zeros up to a whole vector.
 #[inline(always)]
-fn interleave(job: &Prepare<'_>, columns: &Range<usize>, values: &Range<usize>, out: &mut [f32]) {
+fn floats(job: &Prepare<'_>, columns: &Range<usize>, values: &Range<usize>) {
+    let len = job.len.next_multiple_of(WIDTH);
+    let end = values.end.next_multiple_of(WIDTH);
     let width = columns.len();
-    for (c, column) in columns.clone().enumerate() {
-        let x = &job.x[column * job.len..][values.clone()];
-        for (out, &x) in out.chunks_exact_mut(width).zip(x) {
-            out[c] = x;
+    if !apart(job.x.len() / job.len) {
+        let start = columns.start * len;
+        let piece = start + values.start * width..start + end * width;
+        // SAFETY: claims are different pairs of panel and run of blocks, so no two write the same
+        // values of the same columns.
+        #[allow(unsafe_code)]
+        let out = unsafe { job.floats.piece(piece) };
+        for (c, column) in columns.clone().enumerate() {
+            let x = &job.x[column * job.len..][values.clone()];
+            interleave(x, &mut out[c..], width);
         }
+        return;
+    }
+    for column in columns.clone() {
+        let x = &job.x[column * job.len..][values.clone()];
+        let start = column * len;
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        let out = unsafe { job.floats.piece(start + values.start..start + end) };
+        let (out, rest) = out.split_at_mut(x.len());
+        out.copy_from_slice(x);
+        rest.fill(0.0);
+    }
+}
+
+/// Writes a block of values of one column, and zeros behind them, to every `width`-th place.
+#[inline(always)]
+fn interleave(x: &[f32], out: &mut [f32], width: usize) {
+    let (values, rest) = out.split_at_mut(out.len().min(x.len() * width));
+    for (out, &x) in values.chunks_mut(width).zip(x) {
+        out[0] = x;
+    }
+    for out in rest.chunks_mut(width) {
+        out[0] = 0.0;
     }
 }
 

@@ -23,8 +23,8 @@
 //! Which position holds which token, and forgetting, is the caller's business.
 
 use super::CHUNK;
-use super::aligned::Aligned;
 use crate::Cpu;
+use crate::aligned::Aligned;
 use crate::isa::{Floats, Kernel, Simd, WIDTH};
 use half::f16;
 

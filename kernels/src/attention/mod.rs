@@ -25,7 +25,6 @@
 //!
 //! What is cached where, rotation of queries and keys, and threads are the caller's business.
 
-mod aligned;
 mod bytes;
 mod cache;
 mod halves;

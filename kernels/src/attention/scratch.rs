@@ -1,8 +1,8 @@
 //! The memory that attention works in, taken once and used by every layer and token.
 
-use super::aligned::Aligned;
 use super::cache::{BYTES_BLOCK, KvShape, KvType};
 use super::{CHUNK, ROWS};
+use crate::aligned::Aligned;
 
 /// Working memory for [`Attention`](super::Attention) with caches of one shape.
 #[derive(Debug)]

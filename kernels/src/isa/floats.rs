@@ -93,6 +93,20 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
 
     /// The sum of the lanes: lane `i + 8` is added to lane `i`, then 4, 2 and 1 apart.
     fn sum(self, x: Self::Vector) -> f32;
+    /// The [`sum`](Floats::sum) of each of at most sixteen vectors: that of `x[r][c]` in lane
+    /// `r W + c`. Other lanes are anything.
+    #[inline(always)]
+    fn sums<const R: usize, const W: usize>(self, x: &[[Self::Vector; W]; R]) -> Self::Vector {
+        assert!(R * W <= WIDTH);
+        let mut sums = [0.0; WIDTH];
+        for r in 0..R {
+            for c in 0..W {
+                sums[r * W + c] = self.sum(x[r][c]);
+            }
+        }
+        self.load(&sums)
+    }
+
     /// The maximum of the lanes, by [`max`](Floats::max) in the order of [`sum`](Floats::sum).
     fn maximum(self, x: Self::Vector) -> f32;
 

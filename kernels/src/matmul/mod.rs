@@ -1,7 +1,7 @@
 //! Matrix products of weights in any format with columns of activations.
 //!
-//! Every kernel treats `ROWS` rows of weights at once, one per lane, and goes through a row in
-//! blocks of 256 weights. There are two regimes:
+//! Kernels treat `ROWS` rows of weights at once, one per lane, and go through a row in blocks of 256
+//! weights. There are two regimes:
 //!
 //! - **One column**: the memory bus is the limit. The weights of a block are
 //!   unpacked into registers and multiplied there and then; while one panel of rows is computed the
@@ -10,6 +10,9 @@
 //!   once into a tile that stays in the first-level cache, and the tile is multiplied with all
 //!   columns, as many at a time as the registers hold.
 //!
+//! Float weights need no unpacking: with few columns they are multiplied one row after the other,
+//! sixteen consecutive weights across lanes ([`float`]).
+//!
 //! Both do the same arithmetic in the same order, and so does every instruction set: the products
 //! of a group of 32 weights are summed exactly in integers; within a block of 256, for each group in
 //! ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, where integer
@@ -17,8 +20,12 @@
 //! `u = float(last) * scale + u`, `t = u * activation scale + t`.) An activation scale has few
 //! digits, so that its product with any format's scale loses no bits that matter and can be looked
 //! up. So an element of the result has the same bits however many columns were multiplied at once
-//! and whoever computed it. (Float weights: `t = (sum over even k) + (sum over odd k)`, each sum in
-//! order of k.)
+//! and whoever computed it.
+//!
+//! Float weights: in a block of 256, sixteen sums, `s[j] = w[16 i + j] * x[16 i + j] + s[j]` for `i`
+//! in ascending order, rounded once; then `s[j] + s[j + 8]` for `j < 8`, of these those that are 4
+//! apart, then 2 and 1; and `y = t + y`. Behind the end of a row there are zeros up to a whole number
+//! of sixteen.
 
 mod float;
 mod quantized;
@@ -187,7 +194,7 @@ impl BlockTask for Chunk<'_, '_> {
     fn run<B: Block + Weights>(self) {
         let cpu = match self.job.weights.rows {
             // Fewer rows than a vector has lanes: one at a time, which gives the same bits.
-            rows if rows < self.job.cpu.matrix_rows() => Cpu::SCALAR,
+            rows if rows < self.job.cpu.matrix_rows() && !B::any_rows(self.job.x) => Cpu::SCALAR,
             _ => self.job.cpu,
         };
         cpu.run(ChunkOf::<B> {
@@ -221,8 +228,14 @@ pub(crate) trait Weights {
     /// Whether they are unpacked with [`Lanes::BYTE_TABLES`] where there are any.
     const BYTE_TABLES: bool = false;
 
+    /// Whether a product with these columns does with fewer rows than a vector has lanes.
+    #[inline(always)]
+    fn any_rows(_x: &Activations) -> bool {
+        false
+    }
+
     /// Multiplies the rows that have been claimed.
-    fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>);
+    fn multiply<S: Simd>(simd: S, rows: &Rows<'_>);
 }
 
 /// Rows to multiply, all columns of activations, and where the results go: what the kernels see of
@@ -258,6 +271,18 @@ impl<'a> Rows<'a> {
         for line in (0..rows.len() * size_of::<f32>()).step_by(64) {
             simd.prefetch_to_write(start.wrapping_byte_add(line).cast());
         }
+    }
+
+    /// Writes the results of some rows from number `row` on in `column`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn write(&self, column: usize, row: usize, results: &[f32]) {
+        assert!(self.rows.start <= row && row + results.len() <= self.rows.end);
+        let start = column * self.weights.rows + row;
+        // SAFETY: the rows are among those claimed by this thread, and no row is claimed twice, so
+        // nobody else has a piece with their results.
+        let out = unsafe { self.out.piece(start..start + results.len()) };
+        out.copy_from_slice(results);
     }
 
     /// Writes the results of a panel in `column`.

@@ -165,6 +165,47 @@ impl<const VBMI: bool> Floats for Avx512<VBMI> {
     }
 
     #[inline(always)]
+    fn sums<const R: usize, const W: usize>(self, x: &[[__m512; W]; R]) -> __m512 {
+        assert!(R * W <= WIDTH);
+        if R * W == 1 {
+            // SAFETY: the token proves AVX-512.
+            return unsafe { _mm512_castps128_ps512(_mm_set_ss(self.sum(x[0][0]))) };
+        }
+        // SAFETY: the token proves AVX-512.
+        let mut all = [unsafe { _mm512_setzero_ps() }; WIDTH];
+        for r in 0..R {
+            for c in 0..W {
+                all[r * W + c] = x[r][c];
+            }
+        }
+        // Every step adds what is 8, 4, 2 and 1 lanes apart in two vectors, each of which has half of
+        // the result. In the last, the quarters' lanes are of vectors that are four apart.
+        // SAFETY: as above.
+        unsafe {
+            for i in 0..8 {
+                let (a, b) = (all[2 * i], all[2 * i + 1]);
+                let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+                all[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+            }
+            for i in 0..4 {
+                let (a, b) = (all[2 * i], all[2 * i + 1]);
+                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                all[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+            }
+            for i in 0..2 {
+                let (a, b) = (all[2 * i], all[2 * i + 1]);
+                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+                let low = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                all[i] = _mm512_add_ps(low, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+            }
+            let low = _mm512_shuffle_ps::<0b10_00_10_00>(all[0], all[1]);
+            let sums = _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_01_11_01>(all[0], all[1]));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_ps(order, sums)
+        }
+    }
+
+    #[inline(always)]
     fn maximum(self, x: __m512) -> f32 {
         // SAFETY: the token proves AVX-512.
         unsafe {

@@ -38,6 +38,9 @@ impl Kernel for Everything {
             simd.load_partial(&self.a[..7], 3.0),
             simd.splat(simd.sum(a)),
             simd.splat(simd.maximum(a)),
+            sums(simd, [[a], [b], [c]]),
+            sums(simd, [[a, b, c]; 5]),
+            sums(simd, [[a, b, b, c, a, c, b, a], [b, b, a, c, c, a, b, c]]),
             exp(simd, a),
             exp2(simd, simd.min(a, simd.zero())),
             tanh(simd, a),
@@ -52,6 +55,20 @@ impl Kernel for Everything {
         simd.store_partial(a, rest);
         all
     }
+}
+
+/// The sums of several vectors, which are those of each; other lanes 0.
+#[inline(always)]
+fn sums<S: Floats, const R: usize, const W: usize>(simd: S, x: [[S::Vector; W]; R]) -> S::Vector {
+    let (mut together, mut each) = ([0.0; WIDTH], [0.0; WIDTH]);
+    simd.store(simd.sums(&x), &mut together);
+    together[R * W..].fill(0.0);
+    for (i, each) in each[..R * W].iter_mut().enumerate() {
+        *each = simd.sum(x[i / W][i % W]);
+        let bits = (each.to_bits(), together[i].to_bits());
+        assert!(bits.0 == bits.1 || each.is_nan() && together[i].is_nan());
+    }
+    simd.load(&together)
 }
 
 /// Sums of products of the bytes of `bits` with a float rounded to 16 bits, every other one.

@@ -9,7 +9,7 @@ const LINE: usize = 64;
 /// Numbers, all zero at first, that begin on a cache line. The system gives their memory as they
 /// are written: an allocation that asks for alignment would be cleared, and so taken, at once.
 #[derive(Debug)]
-pub(super) struct Aligned<T> {
+pub(crate) struct Aligned<T> {
     memory: Vec<T>,
     first: usize,
     len: usize,
@@ -17,7 +17,7 @@ pub(super) struct Aligned<T> {
 
 impl<T: FromZeros + Immutable + Copy> Aligned<T> {
     /// So many zeros; `None` if there is not that much memory.
-    pub(super) fn zeros(len: usize) -> Option<Aligned<T>> {
+    pub(crate) fn zeros(len: usize) -> Option<Aligned<T>> {
         let memory = T::new_vec_zeroed(Aligned::<T>::room(len)?).ok()?;
         let first = memory.as_ptr().addr().next_multiple_of(LINE) - memory.as_ptr().addr();
         Some(Aligned {
@@ -33,7 +33,7 @@ impl<T: FromZeros + Immutable + Copy> Aligned<T> {
     }
 
     /// Bytes that [`zeros`](Aligned::zeros) takes.
-    pub(super) fn bytes(len: usize) -> Option<usize> {
+    pub(crate) fn bytes(len: usize) -> Option<usize> {
         Aligned::<T>::room(len)?.checked_mul(size_of::<T>())
     }
 }
