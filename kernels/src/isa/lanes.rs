@@ -306,7 +306,7 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// For each of `W` columns: the sum of two products of 16 codes, as of [`Lanes::dot`], the first
     /// times the 16-bit number in the low half of `scales` and the last times that in the high half.
-    /// Each of the two lies within 16 bits, and so does their sum with all codes positive.
+    /// Codes are at most 7, so that each of the two products lies within 16 bits.
     ///
     /// # Safety
     ///

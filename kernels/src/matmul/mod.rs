@@ -17,10 +17,11 @@
 //! of a group of 32 weights are summed exactly in integers; within a block of 256, for each group in
 //! ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, where integer
 //! minimums come first of all; then `y = t + y`. (Groups of 16: `u = float(first) * scale`,
-//! `u = float(last) * scale + u`, `t = u * activation scale + t`.) An activation scale has few
-//! digits, so that its product with any format's scale loses no bits that matter and can be looked
-//! up. So an element of the result has the same bits however many columns were multiplied at once
-//! and whoever computed it.
+//! `u = float(last) * scale + u`, `t = u * activation scale + t`. Where their scales are small whole
+//! numbers in a unit that 256 weights share, these belong to the exact sum of 32, whose scale is the
+//! unit.) An activation scale has few digits, so that its product with any format's scale loses no
+//! bits that matter and can be looked up. So an element of the result has the same bits however many
+//! columns were multiplied at once and whoever computed it.
 //!
 //! Float weights: in a block of 256, sixteen sums, `s[j] = w[16 i + j] * x[16 i + j] + s[j]` for `i`
 //! in ascending order, rounded once; then `s[j] + s[j + 8]` for `j < 8`, of these those that are 4

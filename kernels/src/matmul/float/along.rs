@@ -187,7 +187,10 @@ impl<B: Widen> Columns<'_, '_, B> {
                     let rest = &bytes[r * matrix.row_bytes..][..matrix.row_bytes][k * B::BYTES..];
                     let mut copy = [0; WIDTH * size_of::<f32>()];
                     let len = rest.len().min(WIDTH * B::BYTES);
-                    copy[..len].copy_from_slice(&rest[..len]);
+                    // SAFETY: both have as many bytes.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(rest.as_ptr(), copy.as_mut_ptr(), len);
+                    }
                     // SAFETY: the copy is as many bytes as sixteen of the widest weights.
                     let weights = unsafe { B::load(simd, copy.as_ptr()) };
                     for c in 0..W {
