@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use zerocopy::{FromZeros, Immutable};
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Numbers, all zero at first, that begin on a cache line. The system gives their memory as they
 /// are written: an allocation that asks for alignment would be cleared, and so taken, at once.

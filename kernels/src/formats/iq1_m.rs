@@ -175,11 +175,7 @@ impl Unpack for Iq1M {
                         let eight = simd.or(point, minus);
                         [codes[2 * p], codes[2 * p + 1]] = points::codes(simd, &SHIFTED, eight);
                     }
-                    let step = 4 * pair + 2 * i;
-                    let both = [
-                        scales.scale(simd, steps[step]),
-                        scales.scale(simd, steps[step + 1]),
-                    ];
+                    let both = scales.pair(simd, &steps, 2 * pair + i);
                     sink.group16(4 * half + 2 * pair + i, codes, both);
                 }
             }

@@ -139,11 +139,7 @@ impl Unpack for Iq2Xs {
                             [codes[at], codes[at + 1]] = points::codes(simd, &SIGNED, eight);
                         }
                     }
-                    let step = 4 * i + 2 * j;
-                    let pair = [
-                        scales.scale(simd, steps[step]),
-                        scales.scale(simd, steps[step + 1]),
-                    ];
+                    let pair = scales.pair(simd, &steps, 2 * i + j);
                     sink.group16(4 * half + 2 * i + j, codes, pair);
                 }
             }

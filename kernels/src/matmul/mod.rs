@@ -33,6 +33,7 @@ mod quantized;
 mod tiled;
 
 use crate::activations::{Activations, Precision};
+use crate::aligned::LINE;
 use crate::format::{BlockTask, Format};
 use crate::formats::Block;
 use crate::isa::{Cpu, Kernel, Lanes, Simd};
@@ -269,7 +270,7 @@ impl<'a> Rows<'a> {
             .out
             .address()
             .wrapping_add(column * self.weights.rows + rows.start);
-        for line in (0..rows.len() * size_of::<f32>()).step_by(64) {
+        for line in (0..rows.len() * size_of::<f32>()).step_by(LINE) {
             simd.prefetch_to_write(start.wrapping_byte_add(line).cast());
         }
     }
@@ -292,17 +293,17 @@ impl<'a> Rows<'a> {
     fn store<S: Lanes>(&self, simd: S, panel: &tiled::Panel<'_>, column: usize, results: S::Float) {
         let rows = &panel.rows;
         debug_assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
-        let start = column * self.weights.rows;
-        // SAFETY: the rows are among those claimed by this thread, and no row is claimed twice, so
-        // nobody else has a piece with their results.
-        let out = unsafe { self.out.piece(start + rows.start..start + rows.end) };
-        if out.len() == S::ROWS {
-            // SAFETY: `out` is as many floats as a vector has.
-            return unsafe { simd.store_float(out.as_mut_ptr(), results) };
+        if rows.len() == S::ROWS {
+            let start = column * self.weights.rows;
+            // SAFETY: as in `write`; the piece is as many floats as a vector has.
+            unsafe {
+                let out = self.out.piece(start + rows.start..start + rows.end);
+                return simd.store_float(out.as_mut_ptr(), results);
+            }
         }
         let mut lanes = [0.0; ROWS_MULTIPLE];
         // SAFETY: there are at least as many lanes as a vector has.
         unsafe { simd.store_float(lanes.as_mut_ptr(), results) };
-        out.copy_from_slice(&lanes[panel.skip..panel.skip + out.len()]);
+        self.write(column, rows.start, &lanes[panel.skip..][..rows.len()]);
     }
 }

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::{ROWS_MULTIPLE, Rows};
+use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use std::marker::PhantomData;
@@ -88,7 +89,7 @@ impl<'a> Panel<'a> {
     fn prefetch<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
         for row in 0..S::ROWS {
             let start = self.base.wrapping_add(row * self.stride + block * bytes);
-            for line in (0..bytes).step_by(64) {
+            for line in (0..bytes).step_by(LINE) {
                 simd.prefetch(start.wrapping_add(line));
             }
         }
@@ -99,7 +100,7 @@ impl<'a> Panel<'a> {
     fn prefetch_next<S: Lanes>(&self, simd: S, matrix: &Rows<'_>, block: usize, bytes: usize) {
         let next = self.after::<S>(matrix, 1);
         let share = bytes * S::ROWS;
-        for line in (0..share).step_by(64) {
+        for line in (0..share).step_by(LINE) {
             simd.prefetch(next.wrapping_add(block * share + line));
         }
     }

@@ -19,24 +19,6 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// See [`Lanes::SCALED_IN_TILES`].
     const SCALED_IN_TILES: bool = true;
 
-    /// See [`Lanes::dot_halves`].
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    unsafe fn dot_halves<F: CodeRange, const W: usize>(
-        self,
-        starts: [[__m256i; W]; 2],
-        codes: [&[__m256i; 4]; 2],
-        scales: __m256i,
-        x: *const i32,
-    ) -> [__m256i; W] {
-        // SAFETY: the caller's promise.
-        unsafe { dot_apart::<Self, F, W>(self, starts, codes, scales, x) }
-    }
-
     /// See [`Lanes::dot`].
     ///
     /// # Safety
@@ -68,49 +50,6 @@ impl Dot for Avx2 {
     const UNSIGNED_IN_TILES: bool = true;
 
     const SCALED_IN_TILES: bool = false;
-
-    /// What widens the sums of 16 bits multiplies them too.
-    #[inline(always)]
-    unsafe fn dot_halves<F: CodeRange, const W: usize>(
-        self,
-        starts: [[__m256i; W]; 2],
-        codes: [&[__m256i; 4]; 2],
-        scales: __m256i,
-        x: *const i32,
-    ) -> [__m256i; W] {
-        // Sums of eight products and of a start fit in 16 bits.
-        debug_assert!(matches!(F::MAX, Some(..=7)));
-        let mut total = [unsafe { _mm256_setzero_si256() }; W];
-        for half in 0..2 {
-            // The scale of this half in both halves of every lane.
-            let (low, high) = (2 * half as i32, 2 * half as i32 + 1);
-            let both = (low | high << 8) * 0x0001_0001;
-            let scale = unsafe {
-                let words = _mm256_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12);
-                let words = _mm256_mullo_epi32(words, _mm256_set1_epi32(0x0101_0101));
-                let from = _mm256_add_epi32(words, _mm256_set1_epi32(both));
-                _mm256_shuffle_epi8(scales, from)
-            };
-            // A start is negative, and is one term of the two of its lane.
-            let mut sums = [unsafe { _mm256_setzero_si256() }; W];
-            for (sum, &start) in sums.iter_mut().zip(&starts[half]) {
-                *sum = unsafe { _mm256_and_si256(start, _mm256_set1_epi32(0xffff)) };
-            }
-            for (n, &codes) in codes[half].iter().enumerate() {
-                for (c, sum) in sums.iter_mut().enumerate() {
-                    unsafe {
-                        let x = x.add((4 * half + n) * W + c).read();
-                        let products = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(x));
-                        *sum = _mm256_add_epi16(*sum, products);
-                    }
-                }
-            }
-            for (total, sum) in total.iter_mut().zip(sums) {
-                *total = unsafe { _mm256_add_epi32(*total, _mm256_madd_epi16(sum, scale)) };
-            }
-        }
-        total
-    }
 
     #[inline(always)]
     unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
@@ -383,7 +322,10 @@ impl<T: Dot> Lanes for T {
         scales: __m256i,
         x: *const i32,
     ) -> [__m256i; W] {
-        unsafe { Dot::dot_halves::<F, W>(self, starts, codes, scales, x) }
+        match T::SCALED_IN_TILES {
+            true => unsafe { dot_apart::<T, F, W>(self, starts, codes, scales, x) },
+            false => unsafe { dot_halves_of_16_bits::<F, W>(starts, codes, scales, x) },
+        }
     }
 
     #[inline(always)]
@@ -412,6 +354,55 @@ impl<T: Dot> Lanes for T {
             asm!("prefetcht1 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }
     }
+}
+
+/// [`Lanes::dot_halves`] with sums of 16 bits, which the instruction that widens them multiplies too.
+///
+/// # Safety
+///
+/// As there, and the CPU has AVX2.
+#[allow(unsafe_code)]
+// SAFETY, of every intrinsic below: the caller's promise.
+#[allow(clippy::undocumented_unsafe_blocks)]
+#[inline(always)]
+unsafe fn dot_halves_of_16_bits<F: CodeRange, const W: usize>(
+    starts: [[__m256i; W]; 2],
+    codes: [&[__m256i; 4]; 2],
+    scales: __m256i,
+    x: *const i32,
+) -> [__m256i; W] {
+    // Sums of eight products and of a start fit in 16 bits.
+    debug_assert!(matches!(F::MAX, Some(..=7)));
+    let mut total = [unsafe { _mm256_setzero_si256() }; W];
+    for half in 0..2 {
+        // The scale of this half in both halves of every lane.
+        let (low, high) = (2 * half as i32, 2 * half as i32 + 1);
+        let both = (low | high << 8) * 0x0001_0001;
+        let scale = unsafe {
+            let words = _mm256_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12);
+            let words = _mm256_mullo_epi32(words, _mm256_set1_epi32(0x0101_0101));
+            let from = _mm256_add_epi32(words, _mm256_set1_epi32(both));
+            _mm256_shuffle_epi8(scales, from)
+        };
+        // A start is negative, and is one term of the two of its lane.
+        let mut sums = [unsafe { _mm256_setzero_si256() }; W];
+        for (sum, &start) in sums.iter_mut().zip(&starts[half]) {
+            *sum = unsafe { _mm256_and_si256(start, _mm256_set1_epi32(0xffff)) };
+        }
+        for (n, &codes) in codes[half].iter().enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                unsafe {
+                    let x = x.add((4 * half + n) * W + c).read();
+                    let products = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(x));
+                    *sum = _mm256_add_epi16(*sum, products);
+                }
+            }
+        }
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total = unsafe { _mm256_add_epi32(*total, _mm256_madd_epi16(sum, scale)) };
+        }
+    }
+    total
 }
 
 /// Runs `task` with the features of [`Avx2`] enabled.

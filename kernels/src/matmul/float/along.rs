@@ -9,6 +9,7 @@
 
 use super::Widen;
 use crate::activations::Panels;
+use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{Floats, Lanes, Simd, WIDTH};
 use crate::matmul::tiled::{OfWidth, by_width};
@@ -24,9 +25,6 @@ const STRIP: usize = ROWS_MULTIPLE;
 
 /// Blocks of activations that stay in the first-level cache: 16 KB.
 const NEAR: usize = 16;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Sums of vectors that are made side by side.
 const fn side_by_side<S: Floats>() -> usize {
@@ -44,8 +42,8 @@ pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
     let matrix = rows.weights;
     let mut start = rows.rows.start;
     while start < rows.rows.end {
-        let end = match panels.count() {
-            1 if rows.x.columns() == 1 => rows.rows.end,
+        let end = match rows.x.columns() {
+            1 => rows.rows.end,
             _ => rows.rows.end.min(start + STRIP),
         };
         let next = match end == rows.rows.end {
@@ -57,16 +55,15 @@ pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
             .as_ptr()
             .wrapping_add(next * matrix.row_bytes);
         for panel in 0..panels.count() {
-            let columns = panels.get(panel);
             let task = Columns::<B> {
                 rows,
                 strip: start..end,
-                columns: columns.clone(),
+                columns: panels.get(panel),
                 panel: (panel, panels.count()),
                 ahead: &mut ahead,
                 format: PhantomData,
             };
-            by_width(simd, columns.len(), task);
+            by_width(simd, task.columns.len(), task);
         }
         start = end;
     }

@@ -49,10 +49,8 @@ impl Widen for F32 {
     unsafe fn load<S: Floats>(simd: S, from: *const u8) -> S::Vector {
         // SAFETY: the caller's promise; any alignment is read.
         let mut floats = unsafe { from.cast::<[f32; WIDTH]>().read_unaligned() };
-        if cfg!(target_endian = "big") {
-            for float in &mut floats {
-                *float = f32::from_bits(float.to_bits().swap_bytes());
-            }
+        for float in &mut floats {
+            *float = f32::from_bits(u32::from_le(float.to_bits()));
         }
         simd.load(&floats)
     }
@@ -106,10 +104,8 @@ impl Widen for Bf16 {
 unsafe fn halves(from: *const u8) -> [u16; WIDTH] {
     // SAFETY: the caller's promise; any alignment is read.
     let mut halves = unsafe { from.cast::<[u16; WIDTH]>().read_unaligned() };
-    if cfg!(target_endian = "big") {
-        for half in &mut halves {
-            *half = half.swap_bytes();
-        }
+    for half in &mut halves {
+        *half = u16::from_le(*half);
     }
     halves
 }

@@ -2,6 +2,7 @@
 
 use super::{FirstGroup, GROUPS, halves, offset, start, unpack};
 use crate::activations::part;
+use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{ByteTables, Lanes};
 use crate::matmul::Rows;
@@ -79,7 +80,7 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
     /// Prefetches the share of group `group`.
     #[inline(always)]
     fn prefetch(&self, group: usize) {
-        for line in (0..self.share).step_by(64) {
+        for line in (0..self.share).step_by(LINE) {
             let at = group * self.share + line;
             self.simd.prefetch(self.next[1].wrapping_add(at));
             self.simd.prefetch(self.next[0].wrapping_add(at));
