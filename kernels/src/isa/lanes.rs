@@ -63,6 +63,11 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// are best multiplied into the codes of a tile, where a byte holds both.
     const SCALED_IN_TILES: bool = true;
 
+    /// Whether signed codes in a tile are multiplied as magnitudes, with activations whose bits are
+    /// flipped where the code is negative: `w x = |w| ~x + |w|`. Only then there are
+    /// [`Lanes::dot_flipped`] and [`Lanes::flipped_start`].
+    const FLIPS: bool = false;
+
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
     /// multiplications. Then [`Lanes::COLUMNS`] is 8.
     const SCALES_BY_POWERS: bool = false;
@@ -127,6 +132,12 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// The same number in every lane.
     fn splat_int(self, value: i32) -> Self::Int;
+
+    /// `value >> shift` in every lane.
+    #[inline(always)]
+    fn splat_shifted(self, value: i32, shift: u32) -> Self::Int {
+        self.splat_int(value >> shift)
+    }
 
     /// Bitwise and.
     fn and(self, a: Self::Int, b: Self::Int) -> Self::Int;
@@ -347,6 +358,28 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         const { assert!(Self::WORDS == 1) };
         // SAFETY: the caller's promise.
         unsafe { self.dot::<F, N, W>(start, codes, x) }
+    }
+
+    /// As [`Lanes::dot`] of signed codes, where `start` includes what [`Lanes::flipped_start`] gives.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::dot`].
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_flipped<const N: usize, const W: usize>(
+        self,
+        _start: [Self::Int; W],
+        _codes: &[Self::Int; N],
+        _x: *const i32,
+    ) -> [Self::Int; W] {
+        unreachable!("FLIPS is false")
+    }
+
+    /// The sum of the magnitudes of the negative codes of a group.
+    #[inline(always)]
+    fn flipped_start(self, _codes: &[Self::Int; 8]) -> Self::Int {
+        unreachable!("FLIPS is false")
     }
 
     /// Reads `ROWS` floats.

@@ -19,6 +19,9 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// See [`Lanes::SCALED_IN_TILES`].
     const SCALED_IN_TILES: bool = true;
 
+    /// See [`Lanes::FLIPS`].
+    const FLIPS: bool = false;
+
     /// See [`Lanes::dot`].
     ///
     /// # Safety
@@ -50,6 +53,8 @@ impl Dot for Avx2 {
     const UNSIGNED_IN_TILES: bool = true;
 
     const SCALED_IN_TILES: bool = false;
+
+    const FLIPS: bool = true;
 
     #[inline(always)]
     unsafe fn dot<F: CodeRange, const N: usize, const W: usize>(
@@ -83,9 +88,15 @@ impl Dot for Avx2 {
                         *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(magnitude, x));
                     }
                 }
+                if W > 1 && run > 1 {
+                    unsafe { hold(&mut sums) };
+                }
             }
             for (acc, sum) in acc.iter_mut().zip(sums) {
                 *acc = unsafe { _mm256_add_epi32(*acc, _mm256_madd_epi16(sum, ones)) };
+            }
+            if W > 1 && run == 1 {
+                unsafe { hold(&mut acc) };
             }
             first = last;
         }
@@ -137,6 +148,7 @@ impl<T: Dot> Lanes for T {
     const SIGNED_OFFSET: i32 = <T as Dot>::SIGNED_OFFSET;
     const UNSIGNED_IN_TILES: bool = <T as Dot>::UNSIGNED_IN_TILES;
     const SCALED_IN_TILES: bool = <T as Dot>::SCALED_IN_TILES;
+    const FLIPS: bool = <T as Dot>::FLIPS;
     type Int = __m256i;
     type Float = __m256;
 
@@ -198,6 +210,17 @@ impl<T: Dot> Lanes for T {
     #[inline(always)]
     fn splat_int(self, value: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn splat_shifted(self, value: i32, shift: u32) -> __m256i {
+        // Read into all lanes, then shifted: the compiler would do it the other way round, which
+        // takes two instructions more.
+        unsafe {
+            let mut splat = [_mm256_set1_epi32(value)];
+            hold(&mut splat);
+            _mm256_sra_epi32(splat[0], _mm_cvtsi32_si128(shift as i32))
+        }
     }
 
     #[inline(always)]
@@ -329,6 +352,46 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
+    unsafe fn dot_flipped<const N: usize, const W: usize>(
+        self,
+        start: [__m256i; W],
+        codes: &[__m256i; N],
+        x: *const i32,
+    ) -> [__m256i; W] {
+        let mut acc = start;
+        let (zero, ones) = unsafe { (_mm256_setzero_si256(), _mm256_set1_epi16(1)) };
+        for (n, &codes) in codes.iter().enumerate() {
+            // |−128| is 128 unsigned, and −128 · 128 · 2 still fits 16 bits.
+            let magnitude = unsafe { _mm256_abs_epi8(codes) };
+            let negative = unsafe { _mm256_cmpgt_epi8(zero, codes) };
+            for (c, acc) in acc.iter_mut().enumerate() {
+                unsafe {
+                    let x = _mm256_set1_epi32(x.add(n * W + c).read());
+                    let x = _mm256_xor_si256(x, negative);
+                    let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, x), ones);
+                    *acc = _mm256_add_epi32(*acc, sums);
+                }
+            }
+            unsafe { hold(&mut acc) };
+        }
+        acc
+    }
+
+    #[inline(always)]
+    fn flipped_start(self, codes: &[__m256i; 8]) -> __m256i {
+        unsafe {
+            let mut sum = _mm256_setzero_si256();
+            for &codes in codes {
+                let negative = _mm256_min_epi8(codes, _mm256_setzero_si256());
+                let magnitude = _mm256_abs_epi8(negative);
+                // Sixteen of 128 at most.
+                sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(magnitude, _mm256_set1_epi8(1)));
+            }
+            _mm256_madd_epi16(sum, _mm256_set1_epi16(1))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_float(self, from: *const f32) -> __m256 {
         unsafe { _mm256_loadu_ps(from) }
     }
@@ -397,12 +460,37 @@ unsafe fn dot_halves_of_16_bits<F: CodeRange, const W: usize>(
                     *sum = _mm256_add_epi16(*sum, products);
                 }
             }
+            if W > 1 {
+                unsafe { hold(&mut sums) };
+            }
         }
         for (total, sum) in total.iter_mut().zip(sums) {
             *total = unsafe { _mm256_add_epi32(*total, _mm256_madd_epi16(sum, scale)) };
         }
     }
     total
+}
+
+/// Keeps the compiler from computing any of `sums` later than here: it would finish one column
+/// after the other, reading the codes anew for each or spilling them.
+///
+/// # Safety
+///
+/// The CPU has AVX2.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn hold<const W: usize>(sums: &mut [__m256i; W]) {
+    for sum in sums {
+        // SAFETY: no instruction at all.
+        unsafe {
+            asm!(
+                "/* {} */",
+                inout(ymm_reg) * sum,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+    }
 }
 
 /// Runs `task` with the features of [`Avx2`] enabled.

@@ -81,9 +81,17 @@ fn halves<T>(codes: &[T; 8]) -> [&[T; 4]; 2] {
 /// activations times −128 is `start`.
 #[inline(always)]
 fn start(start: i32, offset: i32) -> i32 {
+    match shift(offset) {
+        None => 0,
+        Some(shift) => start >> shift,
+    }
+}
+
+/// How far starts are shifted right for `offset`, if there is one: an exact division, as offsets are
+/// powers of two.
+const fn shift(offset: i32) -> Option<u32> {
     match offset {
-        0 => 0,
-        // An exact division: offsets are powers of two.
-        _ => start >> (START_OFFSET / offset).trailing_zeros(),
+        0 => None,
+        _ => Some((START_OFFSET / offset).trailing_zeros()),
     }
 }

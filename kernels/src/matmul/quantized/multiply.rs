@@ -1,8 +1,8 @@
 //! The micro-kernel: a tile of quantized weights times a panel of columns, the sums of all columns
 //! in registers.
 
-use super::tile::{InTile, Tile, offset, scaled};
-use super::{GROUPS, halves, start};
+use super::tile::{InTile, Tile, flips, offset, scaled};
+use super::{GROUPS, halves, shift};
 use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
@@ -12,7 +12,7 @@ use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The full width of panels of instruction sets that scale by powers.
+/// The full width of panels of instruction sets that scale by powers, the largest of all.
 const FULL: usize = 8;
 
 /// Words of a cache line.
@@ -32,10 +32,7 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
 ) {
     let mut sums = sums;
     let panels = sums.panels.clone();
-    let full = match S::SCALES_BY_POWERS {
-        true => panels.start..rows.x.panels().full().clamp(panels.start, panels.end),
-        false => panels.start..panels.start,
-    };
+    let full = panels.start..rows.x.panels().full().clamp(panels.start, panels.end);
     let rest = full.end..panels.end;
     if !full.is_empty() {
         simd.call(FullPanels::<S, L> {
@@ -59,7 +56,7 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
     }
 }
 
-/// A tile to multiply with panels of `S::COLUMNS` columns, scales looked up in its table.
+/// A tile to multiply with panels of `S::COLUMNS` columns.
 struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
     rows: &'r Rows<'a>,
     tile: &'r Tile<S>,
@@ -71,9 +68,21 @@ struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
 impl<S: Lanes, L: Layout> Task<S> for FullPanels<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run(self, simd: S) {
+        match S::COLUMNS {
+            8 if S::SCALES_BY_POWERS => self.multiply::<LookedUp, 8>(simd),
+            8 => self.multiply::<Multiplied<true>, 8>(simd),
+            4 => self.multiply::<Multiplied<true>, 4>(simd),
+            columns => unreachable!("full panels of {columns} columns"),
+        }
+    }
+}
+
+impl<S: Lanes, L: Layout> FullPanels<'_, '_, '_, '_, S, L> {
+    #[inline(always)]
+    fn multiply<R: Rescale, const W: usize>(self, simd: S) {
         for panel in self.panels {
-            let columns = panel * FULL..(panel + 1) * FULL;
-            columns_of::<S, L, LookedUp, FULL>(simd, self.rows, self.tile, columns, self.sums);
+            let columns = panel * W..(panel + 1) * W;
+            columns_of::<S, L, R, W>(simd, self.rows, self.tile, columns, self.sums);
         }
     }
 }
@@ -90,7 +99,13 @@ struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
 impl<S: Lanes, L: Layout> OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        columns_of::<S, L, Multiplied, W>(simd, self.rows, self.tile, self.columns, self.sums);
+        columns_of::<S, L, Multiplied<false>, W>(
+            simd,
+            self.rows,
+            self.tile,
+            self.columns,
+            self.sums,
+        );
     }
 }
 
@@ -136,6 +151,9 @@ fn apart<const W: usize>(x: &[i32], words: usize) -> [i32; part::TOTAL * FULL] {
 /// How a sum of integer products becomes a term of the result: two ways to the same number, as the
 /// activations' scale is a mantissa of few digits times a power of two.
 trait Rescale {
+    /// Whether all panels are full, for which a tile holds more.
+    const FULL: bool;
+
     /// `t` plus the sum times the scale in `slot` of the tile times the scale of column `c` in the
     /// group.
     fn add<S: Lanes, const W: usize>(
@@ -156,9 +174,11 @@ trait Rescale {
 }
 
 /// The two scales are multiplied.
-enum Multiplied {}
+enum Multiplied<const FULL: bool> {}
 
-impl Rescale for Multiplied {
+impl<const FULL: bool> Rescale for Multiplied<FULL> {
+    const FULL: bool = FULL;
+
     #[inline(always)]
     fn add<S: Lanes, const W: usize>(
         simd: S,
@@ -188,6 +208,8 @@ impl Rescale for Multiplied {
 enum LookedUp {}
 
 impl Rescale for LookedUp {
+    const FULL: bool = true;
+
     #[inline(always)]
     fn add<S: Lanes, const W: usize>(
         simd: S,
@@ -252,9 +274,8 @@ impl<const W: usize> Words<W> {
     fn starts<S: Lanes, L: Layout>(self, simd: S, word: usize) -> [S::Int; W] {
         let mut starts = [simd.splat_int(0); W];
         for (c, start_of) in starts.iter_mut().enumerate() {
-            let offset = const { offset::<S, L>() };
-            if offset != 0 {
-                *start_of = simd.splat_int(start(self.word(word, c), offset));
+            if let Some(shift) = const { shift(offset::<S, L>()) } {
+                *start_of = simd.splat_shifted(self.word(word, c), shift);
             }
         }
         starts
@@ -326,11 +347,16 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     Group::Whole16 => 0,
                     _ => number,
                 };
-                let start = group.starts::<S, L>(simd, part::STARTS32);
-                let codes = x.skip(part::CODES + number * 8).0;
+                let codes = &groups_of_8[number];
+                let words = x.skip(part::CODES + number * 8).0;
                 // SAFETY: the eight words of the group are there for every column.
                 let sums = unsafe {
-                    simd.dot_tile::<InTile<S, L>, 8, W>(start, &groups_of_8[number], codes)
+                    if R::FULL && const { flips::<S, L>() } {
+                        simd.dot_flipped([tile.starts[number]; W], codes, words)
+                    } else {
+                        let start = group.starts::<S, L>(simd, part::STARTS32);
+                        simd.dot_tile::<InTile<S, L>, 8, W>(start, codes, words)
+                    }
                 };
                 for c in 0..W {
                     t[c] = R::add::<S, W>(simd, (tile, slot), (group, c), sums[c], t[c]);

@@ -19,6 +19,8 @@ pub(super) struct Tile<S: Lanes> {
     /// The whole numbers that scale groups of 16 in pairs, where codes have not been multiplied by
     /// them.
     pub(super) whole: [S::Int; GROUPS],
+    /// What sums of signed codes begin with, for full panels where those are [flipped](Lanes::FLIPS).
+    pub(super) starts: [S::Int; GROUPS],
     pub(super) minimums: [S::Float; GROUPS],
     pub(super) pairs: [S::Int; GROUPS],
     pub(super) factor: S::Float,
@@ -58,6 +60,11 @@ pub(super) const fn offset<S: Lanes, L: Layout>() -> i32 {
     }
 }
 
+/// Whether codes are multiplied as magnitudes, by full panels.
+pub(super) const fn flips<S: Lanes, L: Layout>() -> bool {
+    S::FLIPS && matches!(L::GROUP, Group::Of32) && <InTile<S, L> as CodeRange>::MAX.is_none()
+}
+
 /// What the codes of a layout are in a tile.
 pub(super) struct InTile<S, L>(PhantomData<(S, L)>);
 
@@ -82,6 +89,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             codes: [simd.splat_int(0); SUPER / 4],
             scales: [zero; SUPER / 16],
             whole: [simd.splat_int(0); GROUPS],
+            starts: [simd.splat_int(0); GROUPS],
             minimums: [zero; GROUPS],
             pairs: [simd.splat_int(0); GROUPS],
             factor: zero,
@@ -105,6 +113,12 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             Group::Whole16 => 1,
         };
         if full_panels {
+            if const { flips::<S, B::Layout>() } {
+                let (groups, _) = tile.codes.as_chunks::<8>();
+                for (start, codes) in tile.starts.iter_mut().zip(groups) {
+                    *start = simd.flipped_start(codes);
+                }
+            }
             for (table, &scale) in tile.table[..tables].iter_mut().zip(&tile.scales) {
                 for (v, product) in table.iter_mut().enumerate() {
                     let mantissa = 1.0 + v as f32 / VARIANTS as f32;
