@@ -123,7 +123,8 @@ fn every_format_agrees_on_every_instruction_set() {
     let scalar = Cpu::with(Isa::Scalar).expect("scalar is always there");
     for format in Format::ALL {
         let lengths: &[usize] = match format.block_len() {
-            1 => &[1, 7, 172, 256, 300],
+            // With one column, rows of more than 3072 floats are read another way.
+            1 => &[1, 7, 172, 3333, 256, 300],
             32 => &[32, 288, 1056],
             _ => &[256, 1280],
         };

@@ -2,10 +2,12 @@
 //! sixteen weights of a row across lanes. Each weight is widened once and multiplied with every
 //! column of a panel.
 //!
-//! With one column nothing is asked for ahead: the rows are one sequential stream, which the
-//! hardware follows by itself, better than if it were also asked for. With more, arithmetic takes as
-//! long as reading, and some rows are multiplied with as much of the columns at a time as the
-//! first-level cache holds; meanwhile the rows behind them are asked for.
+//! With one column that stays in the first-level cache, rows are read as a whole and nothing is asked
+//! for ahead: they are one sequential stream, which the hardware follows by itself, better than if it
+//! were also asked for. A longer column would have to come from the second-level cache for each row,
+//! and with more columns arithmetic takes as long as reading: then some rows are multiplied with as
+//! much of the columns at a time as the first-level cache holds; meanwhile the rows behind them are
+//! asked for. So it is with weights of four bytes, however long their rows.
 
 use super::Widen;
 use crate::activations::Panels;
@@ -26,6 +28,12 @@ const STRIP: usize = ROWS_MULTIPLE;
 /// Blocks of activations that stay in the first-level cache: 16 KB.
 const NEAR: usize = 16;
 
+/// The same, where whole rows are read between two uses: 12 KB.
+const NEAR_ROWS: usize = 12;
+
+/// Rows that one column which is longer is multiplied with side by side.
+const SIDE_BY_SIDE: usize = 4;
+
 /// Sums of vectors that are made side by side.
 const fn side_by_side<S: Floats>() -> usize {
     if S::ACCUMULATORS < WIDTH {
@@ -40,11 +48,13 @@ const fn side_by_side<S: Floats>() -> usize {
 pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
     let panels = Panels::new(rows.x.columns(), side_by_side::<S>().min(S::COLUMNS));
     let matrix = rows.weights;
+    let short = B::BYTES < 4 && matrix.cols <= NEAR_ROWS * SUPER;
+    let in_order = rows.x.columns() == 1 && short;
     let mut start = rows.rows.start;
     while start < rows.rows.end {
-        let end = match rows.x.columns() {
-            1 => rows.rows.end,
-            _ => rows.rows.end.min(start + STRIP),
+        let end = match in_order {
+            true => rows.rows.end,
+            false => rows.rows.end.min(start + STRIP),
         };
         let next = match end == rows.rows.end {
             true => rows.then,
@@ -60,6 +70,7 @@ pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
                 strip: start..end,
                 columns: panels.get(panel),
                 panel: (panel, panels.count()),
+                in_order,
                 ahead: &mut ahead,
                 format: PhantomData,
             };
@@ -76,6 +87,8 @@ struct Columns<'r, 'a, B> {
     columns: Range<usize>,
     /// Its number, and how many there are.
     panel: (usize, usize),
+    /// Whether each row is read as a whole and nothing is asked for.
+    in_order: bool,
     /// What is to be asked for next.
     ahead: &'r mut *const u8,
     format: PhantomData<B>,
@@ -84,12 +97,14 @@ struct Columns<'r, 'a, B> {
 impl<S: Simd, B: Widen> OfWidth<S> for Columns<'_, '_, B> {
     #[inline(always)]
     fn run<const W: usize>(mut self, simd: S) {
-        if W == 1 && self.rows.x.columns() == 1 {
+        if W == 1 && self.in_order {
             let blocks = 0..self.rows.weights.cols().div_ceil(SUPER);
             for row in self.strip.clone() {
                 let y = self.add::<S, 1, W>(simd, row, blocks.clone(), simd.zero());
                 self.write::<S, 1, W>(simd, row, y);
             }
+        } else if W == 1 && self.rows.x.columns() == 1 {
+            self.strip::<S, SIDE_BY_SIDE, W>(simd);
         } else if 2 * W <= side_by_side::<S>() {
             self.strip::<S, 2, W>(simd);
         } else if W <= side_by_side::<S>() {
@@ -151,7 +166,7 @@ impl<B: Widen> Columns<'_, '_, B> {
                 of_block[c] = vectors;
             }
             // Every panel asks for its share.
-            let asks = self.rows.x.columns() > 1 && block % self.panel.1 == self.panel.0;
+            let asks = !self.in_order && block % self.panel.1 == self.panel.0;
             let mut sums = [[simd.zero(); W]; R];
             for i in 0..VECTORS {
                 if asks && (R * WIDTH * B::BYTES >= LINE || i % 2 == 0) {
