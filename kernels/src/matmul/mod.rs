@@ -28,6 +28,7 @@
 //! apart, then 2 and 1; and `y = t + y`. Behind the end of a row there are zeros up to a whole number
 //! of sixteen.
 
+mod ahead;
 mod float;
 mod quantized;
 mod tiled;

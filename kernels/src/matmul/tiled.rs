@@ -8,8 +8,8 @@
 
 #![allow(unsafe_code)]
 
+use super::ahead::Ahead;
 use super::{ROWS_MULTIPLE, Rows};
-use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use std::marker::PhantomData;
@@ -83,27 +83,6 @@ impl<'a> Panel<'a> {
             .as_ptr()
             .wrapping_add(row * self.stride)
     }
-
-    /// Asks for the bytes of block `block` of every row, `bytes` long.
-    #[inline(always)]
-    fn prefetch<S: Lanes>(&self, simd: S, block: usize, bytes: usize) {
-        for row in 0..S::ROWS {
-            let start = self.base.wrapping_add(row * self.stride + block * bytes);
-            for line in (0..bytes).step_by(LINE) {
-                simd.prefetch(start.wrapping_add(line));
-            }
-        }
-    }
-
-    /// Asks for a share, that of block `block`, of the panel that is multiplied after this one.
-    #[inline(always)]
-    fn prefetch_next<S: Lanes>(&self, simd: S, matrix: &Rows<'_>, block: usize, bytes: usize) {
-        let next = self.after::<S>(matrix, 1);
-        let share = bytes * S::ROWS;
-        for line in (0..share).step_by(LINE) {
-            simd.prefetch(next.wrapping_add(block * share + line));
-        }
-    }
 }
 
 /// Weights that can be unpacked into tiles, one block of 256 of each row of a panel at a time.
@@ -117,11 +96,21 @@ pub(super) trait Tiled<S: Lanes> {
     /// A tile of nothing.
     fn tile(simd: S) -> Self::Tile;
 
+    /// How many times [`Tiled::unpack`] and [`Tiled::multiply`] let `ahead` ask, if there are so many
+    /// panels of columns.
+    fn times(panels: usize, full_panels: bool) -> usize;
+
     /// Unpacks a block; `full_panels` tells whether there are panels of columns of full width.
-    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Self::Tile, full_panels: bool);
+    fn unpack(
+        simd: S,
+        at: (&Panel<'_>, usize),
+        tile: &mut Self::Tile,
+        full_panels: bool,
+        ahead: &mut Ahead,
+    );
 
     /// Adds to the sums the products of the tile with their columns.
-    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, sums: Sums<'_>);
+    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, sums: Sums<'_>, ahead: &mut Ahead);
 }
 
 /// The sums of one panel of rows over the blocks so far.
@@ -230,24 +219,38 @@ impl Strip {
         buffer: &mut [MaybeUninit<f32>],
     ) {
         let full_panels = self.panels.start < rows.x.panels().full();
+        let times = T::times(self.panels.len(), full_panels);
         let per_panel = self.columns.len() * S::ROWS;
         let values = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
-        for block in 0..rows.weights.cols().div_ceil(SUPER) {
+        let blocks = rows.weights.cols().div_ceil(SUPER);
+        for block in 0..blocks {
             let sums = values.chunks_exact_mut(per_panel);
             for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
-                if self.columns.len() < FEW {
-                    panel.prefetch_next(simd, rows, block, T::BLOCK_BYTES);
+                let mut ahead = if self.columns.len() < FEW {
+                    // This block's share of the next panel, and of the one after it.
+                    let bytes = T::BLOCK_BYTES * S::ROWS;
+                    let places = [1, 2].map(|panels| {
+                        let next = panel.after::<S>(rows, panels);
+                        next.wrapping_add(block * bytes)
+                    });
+                    Ahead::of_both(places, bytes, times)
                 } else {
-                    panel.prefetch(simd, block + 1, T::BLOCK_BYTES);
-                }
-                T::unpack(simd, &panel, block, tile, full_panels);
+                    // The next block of the same rows, at last the first of those that come next.
+                    let next = match block + 1 < blocks {
+                        true => panel.base.wrapping_add((block + 1) * T::BLOCK_BYTES),
+                        false => panel.after::<S>(rows, ROWS / S::ROWS),
+                    };
+                    let bytes = T::BLOCK_BYTES.min(panel.stride);
+                    Ahead::of_rows::<S>(next, panel.stride, bytes, times)
+                };
+                T::unpack(simd, (&panel, block), tile, full_panels, &mut ahead);
                 let sums = Sums {
                     block,
                     panels: self.panels.clone(),
                     first: self.columns.start,
                     values,
                 };
-                T::multiply(simd, rows, tile, sums);
+                T::multiply(simd, rows, tile, sums, &mut ahead);
             }
         }
         // Column by column, as the results lie in memory. Whoever writes to memory must have the line

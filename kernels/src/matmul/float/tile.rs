@@ -3,6 +3,7 @@
 use super::Widen;
 use crate::formats::SUPER;
 use crate::isa::{Lanes, WIDTH};
+use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{OfWidth, Panel, Sums, Tiled, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
 use crate::unpack::unrolled;
@@ -54,7 +55,18 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
     }
 
     #[inline(always)]
-    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Self::Tile, _: bool) {
+    fn times(panels: usize, _: bool) -> usize {
+        panels
+    }
+
+    #[inline(always)]
+    fn unpack(
+        simd: S,
+        (panel, block): (&Panel<'_>, usize),
+        tile: &mut Self::Tile,
+        _: bool,
+        _: &mut Ahead,
+    ) {
         let step = 16 / B::BYTES;
         let start = block * SUPER;
         for k in (0..padded(panel.cols, block)).step_by(step) {
@@ -64,9 +76,16 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
     }
 
     #[inline(always)]
-    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, mut sums: Sums<'_>) {
+    fn multiply(
+        simd: S,
+        rows: &Rows<'_>,
+        tile: &Self::Tile,
+        mut sums: Sums<'_>,
+        ahead: &mut Ahead,
+    ) {
         let tile = &tile[..padded(rows.weights.cols(), sums.block)];
         for panel in sums.panels.clone() {
+            ahead.ask(simd);
             let columns = rows.x.panels().get(panel);
             let task = Columns {
                 rows,

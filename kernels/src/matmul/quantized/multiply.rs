@@ -7,6 +7,7 @@ use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use crate::matmul::Rows;
+use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{OfWidth, Sums, by_width};
 use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
@@ -28,9 +29,9 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
     simd: S,
     rows: &Rows<'_>,
     tile: &Tile<S>,
-    sums: Sums<'_>,
+    mut sums: Sums<'_>,
+    ahead: &mut Ahead,
 ) {
-    let mut sums = sums;
     let panels = sums.panels.clone();
     let full = panels.start..rows.x.panels().full().clamp(panels.start, panels.end);
     let rest = full.end..panels.end;
@@ -40,6 +41,7 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
             tile,
             panels: full,
             sums: &mut sums,
+            ahead,
             layout: PhantomData,
         });
     }
@@ -50,6 +52,7 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
             tile,
             columns,
             sums: &mut sums,
+            ahead,
             layout: PhantomData,
         };
         by_width(simd, task.columns.len(), task);
@@ -62,6 +65,7 @@ struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
     tile: &'r Tile<S>,
     panels: Range<usize>,
     sums: &'s mut Sums<'y>,
+    ahead: &'s mut Ahead,
     layout: PhantomData<L>,
 }
 
@@ -81,8 +85,10 @@ impl<S: Lanes, L: Layout> FullPanels<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn multiply<R: Rescale, const W: usize>(self, simd: S) {
         for panel in self.panels {
+            self.ahead.ask(simd);
             let columns = panel * W..(panel + 1) * W;
-            columns_of::<S, L, R, W>(simd, self.rows, self.tile, columns, self.sums);
+            let to = (&mut *self.sums, &mut *self.ahead);
+            columns_of::<S, L, R, W>(simd, self.rows, self.tile, columns, to);
         }
     }
 }
@@ -93,19 +99,15 @@ struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
     tile: &'r Tile<S>,
     columns: Range<usize>,
     sums: &'s mut Sums<'y>,
+    ahead: &'s mut Ahead,
     layout: PhantomData<L>,
 }
 
 impl<S: Lanes, L: Layout> OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        columns_of::<S, L, Multiplied<false>, W>(
-            simd,
-            self.rows,
-            self.tile,
-            self.columns,
-            self.sums,
-        );
+        let to = (self.sums, self.ahead);
+        columns_of::<S, L, Multiplied<false>, W>(simd, self.rows, self.tile, self.columns, to);
     }
 }
 
@@ -115,7 +117,7 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     rows: &Rows<'_>,
     tile: &Tile<S>,
     columns: Range<usize>,
-    sums: &mut Sums<'_>,
+    (sums, ahead): (&mut Sums<'_>, &mut Ahead),
 ) {
     let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
     let x = rows.x.block_codes(sums.block, columns.clone());
@@ -128,7 +130,7 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
         }
         _ => x,
     };
-    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups);
+    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups, ahead);
     sums.add(simd, columns.start, t);
 }
 
@@ -289,6 +291,7 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     tile: &Tile<S>,
     x: &[i32],
     groups: usize,
+    ahead: &mut Ahead,
 ) -> [S::Float; W] {
     assert!(groups <= GROUPS);
     let x = Words::<W>::new(x);
@@ -319,6 +322,9 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for number in 0..groups {
         let group = x.skip(number);
+        if !R::FULL {
+            ahead.ask(simd);
+        }
         if S::SCALES_BY_POWERS && W == FULL {
             // An eighth of what a tile reads of the next panel's words, from the second-level cache.
             let next = x.skip(part::TOTAL + number * part::SCALES / GROUPS);

@@ -6,6 +6,7 @@ use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes};
 use crate::matmul::Rows;
+use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
 use crate::unpack::{Group, Layout, Sink, Unpack, natural};
 use std::marker::PhantomData;
@@ -98,10 +99,27 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     }
 
     #[inline(always)]
-    fn unpack(simd: S, panel: &Panel<'_>, block: usize, tile: &mut Tile<S>, full_panels: bool) {
+    fn times(panels: usize, full_panels: bool) -> usize {
+        // With each group that is unpacked, and with each that is multiplied or each panel of them.
+        let multiplied = match full_panels {
+            true => panels,
+            false => GROUPS * panels,
+        };
+        GROUPS + multiplied
+    }
+
+    #[inline(always)]
+    fn unpack(
+        simd: S,
+        (panel, block): (&Panel<'_>, usize),
+        tile: &mut Tile<S>,
+        full_panels: bool,
+        ahead: &mut Ahead,
+    ) {
         let mut sink = IntoTile::<S, B> {
             simd,
             tile,
+            ahead,
             first: 0,
             block: PhantomData,
         };
@@ -129,8 +147,8 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     }
 
     #[inline(always)]
-    fn multiply(simd: S, rows: &Rows<'_>, tile: &Tile<S>, sums: Sums<'_>) {
-        multiply::all_columns::<S, B::Layout>(simd, rows, tile, sums);
+    fn multiply(simd: S, rows: &Rows<'_>, tile: &Tile<S>, sums: Sums<'_>, ahead: &mut Ahead) {
+        multiply::all_columns::<S, B::Layout>(simd, rows, tile, sums, ahead);
     }
 }
 
@@ -138,6 +156,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
 struct IntoTile<'t, S: Lanes, B> {
     simd: S,
     tile: &'t mut Tile<S>,
+    ahead: &'t mut Ahead,
     first: usize,
     block: PhantomData<B>,
 }
@@ -145,6 +164,7 @@ struct IntoTile<'t, S: Lanes, B> {
 impl<S: Lanes, B: Unpack> IntoTile<'_, S, B> {
     #[inline(always)]
     fn codes(&mut self, group: usize, mut codes: [S::Int; 8]) -> usize {
+        self.ahead.ask(self.simd);
         let group = self.first + group;
         let further = const { offset::<S, B::Layout>() - super::offset::<S, B::Layout>() };
         if B::Layout::MAX.is_none() && further != 0 {
@@ -216,6 +236,7 @@ impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
             self.tile.scales[0] = factor;
             return;
         }
+        self.ahead.ask(simd);
         let sign = simd.splat_int(0x8000);
         let low = simd.and(scales, simd.splat_int(0xffff));
         for (half, number) in [low, simd.shift_right::<16>(scales)]

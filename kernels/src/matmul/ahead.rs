@@ -1,0 +1,84 @@
+//! What tiles ask the memory for: the weights that are unpacked next.
+
+use crate::aligned::LINE;
+use crate::isa::Lanes;
+
+/// Weights to be brought near while others are multiplied, a share at a time: all at once they would
+/// be more than there are buffers for what is missing, and the processor drops what does not fit.
+pub(super) struct Ahead {
+    /// The next line, and the end of the bytes it belongs to.
+    next: *const u8,
+    end: *const u8,
+    /// As many bytes as from `next` to `end` at first, `stride` bytes apart, to be asked for then.
+    pieces: usize,
+    stride: usize,
+    bytes: usize,
+    /// From a line to another that is asked for with it, if there is one.
+    further: Option<usize>,
+    /// Lines to ask for at a time.
+    share: usize,
+}
+
+impl Ahead {
+    /// Will ask, in `times` times, for `bytes` bytes of each of as many rows as a vector has, `stride`
+    /// bytes apart, the first at `base`.
+    #[inline(always)]
+    pub(super) fn of_rows<S: Lanes>(
+        base: *const u8,
+        stride: usize,
+        bytes: usize,
+        times: usize,
+    ) -> Ahead {
+        let lines = S::ROWS * (bytes.div_ceil(LINE) + 1);
+        Ahead {
+            next: line_of(base),
+            end: base.wrapping_add(bytes),
+            pieces: S::ROWS - 1,
+            stride,
+            bytes,
+            further: None,
+            share: lines.div_ceil(times),
+        }
+    }
+
+    /// Will ask, in `times` times, for `bytes` bytes at each of two places.
+    #[inline(always)]
+    pub(super) fn of_both([first, second]: [*const u8; 2], bytes: usize, times: usize) -> Ahead {
+        Ahead {
+            next: line_of(first),
+            end: first.wrapping_add(bytes),
+            pieces: 0,
+            stride: 0,
+            bytes,
+            further: Some(second.addr().wrapping_sub(first.addr())),
+            share: bytes.div_ceil(LINE).div_ceil(times),
+        }
+    }
+
+    /// Asks for the next share.
+    #[inline(always)]
+    pub(super) fn ask<S: Lanes>(&mut self, simd: S) {
+        for _ in 0..self.share {
+            if self.next >= self.end {
+                if self.pieces == 0 {
+                    return;
+                }
+                self.pieces -= 1;
+                let start = self.end.wrapping_sub(self.bytes).wrapping_add(self.stride);
+                self.next = line_of(start);
+                self.end = start.wrapping_add(self.bytes);
+            }
+            if let Some(further) = self.further {
+                simd.prefetch(self.next.wrapping_add(further));
+            }
+            simd.prefetch(self.next);
+            self.next = self.next.wrapping_add(LINE);
+        }
+    }
+}
+
+/// The beginning of the cache line that `at` lies in.
+#[inline(always)]
+fn line_of(at: *const u8) -> *const u8 {
+    at.wrapping_sub(at.addr() % LINE)
+}
