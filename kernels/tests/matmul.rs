@@ -139,7 +139,7 @@ fn every_format_agrees_on_every_instruction_set() {
                 } else {
                     13
                 };
-                for count in [1, 2, 3, 8, 9, many] {
+                for count in (1..10).chain([many]) {
                     let x = columns(count, len, &mut random);
                     let expected = product(scalar, matrix, &x);
                     for cpu in Cpu::all() {

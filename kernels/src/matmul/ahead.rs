@@ -58,22 +58,26 @@ impl Ahead {
     /// Asks for the next share.
     #[inline(always)]
     pub(super) fn ask<S: Lanes>(&mut self, simd: S) {
+        // In variables of its own: a request is not known to leave memory as it is.
+        let (mut next, mut end, mut pieces) = (self.next, self.end, self.pieces);
+        let further = self.further;
         for _ in 0..self.share {
-            if self.next >= self.end {
-                if self.pieces == 0 {
-                    return;
+            if next >= end {
+                if pieces == 0 {
+                    break;
                 }
-                self.pieces -= 1;
-                let start = self.end.wrapping_sub(self.bytes).wrapping_add(self.stride);
-                self.next = line_of(start);
-                self.end = start.wrapping_add(self.bytes);
+                pieces -= 1;
+                let start = end.wrapping_sub(self.bytes).wrapping_add(self.stride);
+                next = line_of(start);
+                end = start.wrapping_add(self.bytes);
             }
-            if let Some(further) = self.further {
-                simd.prefetch(self.next.wrapping_add(further));
+            if let Some(further) = further {
+                simd.prefetch(next.wrapping_add(further));
             }
-            simd.prefetch(self.next);
-            self.next = self.next.wrapping_add(LINE);
+            simd.prefetch(next);
+            next = next.wrapping_add(LINE);
         }
+        (self.next, self.end, self.pieces) = (next, end, pieces);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Kernels treat `ROWS` rows of weights at once, one per lane, and go through a row in blocks of 256
 //! weights. There are two regimes:
 //!
-//! - **One column**: the memory bus is the limit. The weights of a block are
+//! - **One column**, or a few: the memory bus is the limit. The weights of a block are
 //!   unpacked into registers and multiplied there and then; while one panel of rows is computed the
 //!   next is prefetched in the order in which it lies in memory.
 //! - **Many columns** ([`tiled`]): the integer units are the limit. A block of a panel is unpacked

@@ -98,7 +98,7 @@ pub(super) trait Tiled<S: Lanes> {
 
     /// How many times [`Tiled::unpack`] and [`Tiled::multiply`] let `ahead` ask, if there are so many
     /// panels of columns.
-    fn times(panels: usize, full_panels: bool) -> usize;
+    fn times(panels: usize) -> usize;
 
     /// Unpacks a block; `full_panels` tells whether there are panels of columns of full width.
     fn unpack(
@@ -219,7 +219,7 @@ impl Strip {
         buffer: &mut [MaybeUninit<f32>],
     ) {
         let full_panels = self.panels.start < rows.x.panels().full();
-        let times = T::times(self.panels.len(), full_panels);
+        let times = T::times(self.panels.len());
         let per_panel = self.columns.len() * S::ROWS;
         let values = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
         let blocks = rows.weights.cols().div_ceil(SUPER);

@@ -55,7 +55,7 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
     }
 
     #[inline(always)]
-    fn times(panels: usize, _: bool) -> usize {
+    fn times(panels: usize) -> usize {
         panels
     }
 

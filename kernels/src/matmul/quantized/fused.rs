@@ -1,34 +1,106 @@
-//! One column: weights are multiplied as soon as they are unpacked, without leaving the registers.
+//! One column, or a few: weights are multiplied as soon as they are unpacked, without leaving the
+//! registers.
 
-use super::{FirstGroup, GROUPS, halves, offset, start, unpack};
+use super::words::Words;
+use super::{FirstGroup, GROUPS, halves, offset, unpack};
 use crate::activations::part;
 use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{ByteTables, Lanes};
 use crate::matmul::Rows;
-use crate::matmul::tiled::Panel;
-use crate::unpack::{Layout, Order, Sink, Unpack};
+use crate::matmul::tiled::{OfWidth, Panel, by_width};
+use crate::unpack::{Group, Layout, Mins, Order, Sink, Unpack};
 use std::marker::PhantomData;
+use std::ops::Range;
 
+/// How wide a panel of columns is at most, and how many there are, if weights are multiplied without
+/// a tile: as long as sums, codes and what else there is stay in registers, this is faster by up to a
+/// half; where it takes little to unpack weights, even if it is done twice.
+const fn most<S: Lanes, B: Unpack>() -> (usize, usize) {
+    match (B::Layout::GROUP, B::Layout::MINS) {
+        // Without vectors there are no registers to spare, and on Arm what is gained has not been
+        // measured.
+        _ if S::ROWS < 8 => (1, 1),
+        // Looking points up takes so long that it matters little what follows.
+        _ if B::BYTE_TABLES => (1, 1),
+        (_, Mins::Integer32) => (4, 1),
+        (Group::Of32, _) => (8, 2),
+        _ => (8, 1),
+    }
+}
+
+/// Computes the product of the rows with all columns, if they are few; tells whether they are.
 #[inline(always)]
-pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
-    let blocks = rows.weights.cols().div_ceil(SUPER);
+pub(super) fn few_columns<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
+    if rows.x.columns() == 1 {
+        for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+            let all = Columns::<B> {
+                rows,
+                panel: &panel,
+                columns: 0..1,
+                format: PhantomData,
+            };
+            all.multiply::<S, 1>(simd);
+        }
+        return true;
+    }
+    let panels = rows.x.panels();
+    let (width, count) = const { most::<S, B>() };
+    if panels.count() > count || panels.get(0).len() > width {
+        return false;
+    }
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+        for number in 0..panels.count() {
+            let some = Columns::<B> {
+                rows,
+                panel: &panel,
+                columns: panels.get(number),
+                format: PhantomData,
+            };
+            by_width(simd, some.columns.len(), some);
+        }
+    }
+    true
+}
+
+/// A panel of rows to multiply with a panel of columns.
+struct Columns<'r, 'a, B> {
+    rows: &'r Rows<'a>,
+    panel: &'r Panel<'a>,
+    columns: Range<usize>,
+    format: PhantomData<B>,
+}
+
+impl<S: Lanes, B: Unpack> OfWidth<S> for Columns<'_, '_, B> {
+    #[inline(always)]
+    fn run<const W: usize>(self, simd: S) {
+        if W > 1 && W <= const { most::<S, B>() }.0 {
+            self.multiply::<S, W>(simd);
+        }
+    }
+}
+
+impl<B: Unpack> Columns<'_, '_, B> {
+    #[inline(always)]
+    fn multiply<S: Lanes, const W: usize>(self, simd: S) {
+        let Columns { rows, panel, .. } = self;
+        let blocks = rows.weights.cols().div_ceil(SUPER);
         let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
-        let mut y = simd.splat_float(0.0);
+        let mut y = [simd.splat_float(0.0); W];
         for block in 0..blocks {
-            let x = rows.x.block_codes(block, 0..1);
-            let codes = x[part::CODES..].first_chunk();
-            let codes: &[i32; SUPER / 4] = codes.expect("a block has codes");
+            let words = rows.x.block_codes(block, self.columns.clone());
+            let x = Words::new(words);
             let ordered;
             let codes = if S::BYTE_TABLES && B::ORDER != Order::Natural {
+                let codes = words[part::CODES..].first_chunk();
+                let codes: &[i32; SUPER / 4] = codes.expect("a block has codes");
                 ordered = simd.reorder(codes, const { &from(B::ORDER) });
-                &ordered
+                ordered.as_ptr()
             } else {
-                codes
+                x.skip(part::CODES).pointer()
             };
-            let mut sink = Fused::<S, B::Layout> {
+            let mut sink = Fused::<S, B, W> {
                 simd,
                 x,
                 codes,
@@ -36,15 +108,23 @@ pub(super) fn one_column<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) {
                     next.wrapping_add(block * bytes),
                     second.wrapping_add(block * bytes),
                 ],
-                share: bytes / GROUPS,
+                share: match self.columns.start {
+                    0 => bytes / GROUPS,
+                    // The columns before these have asked.
+                    _ => 0,
+                },
                 first: 0,
-                t: simd.splat_float(0.0),
-                layout: PhantomData,
+                t: [simd.splat_float(0.0); W],
+                format: PhantomData,
             };
-            unpack::<S, B>(simd, &panel, block, &mut sink);
-            y = simd.add_float(sink.t, y);
+            unpack::<S, B>(simd, panel, block, &mut sink);
+            for c in 0..W {
+                y[c] = simd.add_float(sink.t[c], y[c]);
+            }
         }
-        rows.store(simd, &panel, 0, y);
+        for c in 0..W {
+            rows.store(simd, panel, self.columns.start + c, y[c]);
+        }
     }
 }
 
@@ -59,12 +139,12 @@ const fn from(order: Order) -> ByteTables<64, 1> {
     ByteTables([from])
 }
 
-/// Multiplies weights with one column as they come.
-struct Fused<'a, S: Lanes, L> {
+/// Multiplies weights with `W` columns as they come.
+struct Fused<S: Lanes, B, const W: usize> {
     simd: S,
-    x: &'a [i32],
+    x: Words<W>,
     /// The codes of `x`, in the order of those of the weights.
-    codes: &'a [i32; SUPER / 4],
+    codes: *const i32,
     /// Weights of the next two panels, to be brought near: a share with each group. All at once they
     /// would occupy the buffers that this panel's own loads need. Twice, because the processor drops
     /// requests while its buffers are full.
@@ -72,11 +152,11 @@ struct Fused<'a, S: Lanes, L> {
     share: usize,
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
-    t: S::Float,
-    layout: PhantomData<L>,
+    t: [S::Float; W],
+    format: PhantomData<B>,
 }
 
-impl<S: Lanes, L: Layout> Fused<'_, S, L> {
+impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
     /// Prefetches the share of group `group`.
     #[inline(always)]
     fn prefetch(&self, group: usize) {
@@ -87,23 +167,37 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
         }
     }
 
-    /// A word that is a float.
+    /// The codes of group `group` from word `word` of it on.
     #[inline(always)]
-    fn float(&self, word: usize) -> S::Float {
-        self.simd.splat_float(f32::from_bits(self.x[word] as u32))
+    fn codes(&self, group: usize, word: usize) -> *const i32 {
+        self.codes.wrapping_add((group * 8 + word) * W)
     }
 
-    /// The dot product of `4 N` codes from word `word` on, of which the start is in word `start_at`.
+    /// What sums begin with, where `word` has the first column's.
     #[inline(always)]
-    fn dot<const N: usize>(&self, start_at: usize, codes: &[S::Int; N], word: usize) -> S::Float {
-        let from = start(self.x[start_at], const { offset::<S, L>() });
-        let x = &self.codes[word..word + N];
-        // SAFETY: `x` is `N` words.
-        let [sum] = unsafe {
-            self.simd
-                .dot::<L, N, 1>([self.simd.splat_int(from)], codes, x.as_ptr())
-        };
-        self.simd.to_float(sum)
+    fn starts(&self, word: usize) -> [S::Int; W] {
+        self.x
+            .starts(self.simd, word, const { offset::<S, B::Layout>() })
+    }
+
+    /// Word `word` of column `c`, a float.
+    #[inline(always)]
+    fn float(&self, word: usize, c: usize) -> S::Float {
+        self.simd.splat_float(self.x.float(word, c))
+    }
+
+    /// Adds whole sums of group `group`, times `scale` and the scales of the activations.
+    #[inline(always)]
+    fn add(&mut self, group: usize, sums: [S::Int; W], scale: S::Float) {
+        let mut t = self.t;
+        for c in 0..W {
+            let of_x = self.float(part::SCALES + group, c);
+            let scale = self.simd.multiply_float(scale, of_x);
+            t[c] = self
+                .simd
+                .multiply_add_float(self.simd.to_float(sums[c]), scale, t[c]);
+        }
+        self.t = t;
     }
 
     /// Begins with the products of integer minimums with the sums at `pairs`, in units of the word
@@ -115,25 +209,26 @@ impl<S: Lanes, L: Layout> Fused<'_, S, L> {
         minimums: [S::Int; N],
         factor: S::Float,
     ) {
-        let x = &self.x[pairs..pairs + N];
-        // SAFETY: `x` is `N` words.
-        let [sum] = unsafe { self.simd.dot_all_pairs::<N, 1>(&minimums, x.as_ptr()) };
-        let sum = self
-            .simd
-            .multiply_float(self.simd.to_float(sum), self.float(unit));
-        self.t = self.simd.multiply_float(sum, factor);
+        let x = self.x.skip(pairs).pointer();
+        // SAFETY: the `N` words are there for every column.
+        let sums = unsafe { self.simd.dot_all_pairs::<N, W>(&minimums, x) };
+        for c in 0..W {
+            let sum = self.simd.to_float(sums[c]);
+            let sum = self.simd.multiply_float(sum, self.float(unit, c));
+            self.t[c] = self.simd.multiply_float(sum, factor);
+        }
     }
 }
 
-impl<S: Lanes, L: Layout> FirstGroup<S> for Fused<'_, S, L> {
+impl<S: Lanes, B: Unpack, const W: usize> FirstGroup<S> for Fused<S, B, W> {
     #[inline(always)]
     fn first_group(&mut self, group: usize) {
         self.first = group;
     }
 }
 
-impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
-    type Layout = L;
+impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
+    type Layout = B::Layout;
 
     #[inline(always)]
     fn simd(&self) -> S {
@@ -144,15 +239,18 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
         let group = self.first + group;
         self.prefetch(group);
-        let sum = self.dot(part::STARTS32 + group, &codes, group * 8);
-        let of_x = self.float(part::SCALES + group);
-        let scale = self.simd.multiply_float(scale, of_x);
-        self.t = self.simd.multiply_add_float(sum, scale, self.t);
+        let starts = self.starts(part::STARTS32 + group);
+        // SAFETY: the eight words of the group are there for every column.
+        let sums = unsafe {
+            self.simd
+                .dot::<B::Layout, 8, W>(starts, &codes, self.codes(group, 0))
+        };
+        self.add(group, sums, scale);
     }
 
     #[inline(always)]
     fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
-        // Those of the activations are in the same order.
+        // Those of the activations are in the same order: there is one column.
         self.raised32(group, codes, scale);
     }
 
@@ -160,36 +258,43 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
-        let [a, b, c, d, e, f, g, h] = codes;
-        let first = self.dot(part::STARTS16 + 2 * group, &[a, b, c, d], group * 8);
-        let last = self.dot(part::STARTS16 + 2 * group + 1, &[e, f, g, h], group * 8 + 4);
-        let both = self.simd.multiply_float(first, scales[0]);
-        let both = self.simd.multiply_add_float(last, scales[1], both);
-        let of_x = self.float(part::SCALES + group);
-        self.t = self.simd.multiply_add_float(both, of_x, self.t);
+        let simd = self.simd;
+        let mut both = [simd.splat_float(0.0); W];
+        for (half, codes) in halves(&codes).into_iter().enumerate() {
+            let starts = self.starts(part::STARTS16 + 2 * group + half);
+            let x = self.codes(group, 4 * half);
+            // SAFETY: the four words of the half are there for every column.
+            let sums = unsafe { simd.dot::<B::Layout, 4, W>(starts, codes, x) };
+            for c in 0..W {
+                let sum = simd.to_float(sums[c]);
+                both[c] = match half {
+                    0 => simd.multiply_float(sum, scales[half]),
+                    _ => simd.multiply_add_float(sum, scales[half], both[c]),
+                };
+            }
+        }
+        for c in 0..W {
+            let of_x = self.float(part::SCALES + group, c);
+            self.t[c] = simd.multiply_add_float(both[c], of_x, self.t[c]);
+        }
     }
 
     #[inline(always)]
     fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float) {
         let group = self.first + group;
         self.prefetch(group);
-        let start = |half: usize| {
-            let start_of = self.x[part::STARTS16 + 2 * group + half];
-            [self
-                .simd
-                .splat_int(start(start_of, const { offset::<S, L>() }))]
+        let first = part::STARTS16 + 2 * group;
+        let starts = [self.starts(first), self.starts(first + 1)];
+        // SAFETY: the eight words of the group are there for every column.
+        let sums = unsafe {
+            self.simd.dot_halves::<B::Layout, W>(
+                starts,
+                halves(&codes),
+                scales,
+                self.codes(group, 0),
+            )
         };
-        let starts = [start(0), start(1)];
-        let x = &self.codes[group * 8..(group + 1) * 8];
-        // SAFETY: `x` is eight words.
-        let [sum] = unsafe {
-            self.simd
-                .dot_halves::<L, 1>(starts, halves(&codes), scales, x.as_ptr())
-        };
-        let of_x = self.float(part::SCALES + group);
-        let scale = self.simd.multiply_float(factor, of_x);
-        let sum = self.simd.to_float(sum);
-        self.t = self.simd.multiply_add_float(sum, scale, self.t);
+        self.add(group, sums, factor);
     }
 
     #[inline(always)]
@@ -199,8 +304,10 @@ impl<S: Lanes, L: Layout> Sink<S> for Fused<'_, S, L> {
 
     #[inline(always)]
     fn minimum32(&mut self, group: usize, minimum: S::Float) {
-        let sum = self.float(part::TOTALS32 + self.first + group);
-        self.t = self.simd.multiply_add_float(minimum, sum, self.t);
+        for c in 0..W {
+            let sum = self.float(part::TOTALS32 + self.first + group, c);
+            self.t[c] = self.simd.multiply_add_float(minimum, sum, self.t[c]);
+        }
     }
 
     #[inline(always)]

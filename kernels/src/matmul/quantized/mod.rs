@@ -5,10 +5,11 @@
 mod fused;
 mod multiply;
 mod tile;
+mod words;
 
 use super::tiled::{Panel, many_columns};
 use super::{Rows, Weights};
-use crate::activations::{Precision, START_OFFSET};
+use crate::activations::Precision;
 use crate::formats::SUPER;
 use crate::isa::Lanes;
 use crate::unpack::{BlockRows, Layout, Sink, Unpack};
@@ -23,9 +24,7 @@ impl<B: Unpack> Weights for B {
 
     #[inline(always)]
     fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>) {
-        if rows.x.columns() == 1 {
-            fused::one_column::<S, B>(simd, rows);
-        } else {
+        if !fused::few_columns::<S, B>(simd, rows) {
             simd.call(many_columns::<S, Quantized<B>>(rows));
         }
     }
@@ -75,23 +74,4 @@ const fn offset<S: Lanes, L: Layout>() -> i32 {
 fn halves<T>(codes: &[T; 8]) -> [&[T; 4]; 2] {
     let (halves, _) = codes.as_chunks::<4>();
     [&halves[0], &halves[1]]
-}
-
-/// What [`Lanes::dot`] starts from to take away `offset` from each code, where the sum of their
-/// activations times −128 is `start`.
-#[inline(always)]
-fn start(start: i32, offset: i32) -> i32 {
-    match shift(offset) {
-        None => 0,
-        Some(shift) => start >> shift,
-    }
-}
-
-/// How far starts are shifted right for `offset`, if there is one: an exact division, as offsets are
-/// powers of two.
-const fn shift(offset: i32) -> Option<u32> {
-    match offset {
-        0 => None,
-        _ => Some((START_OFFSET / offset).trailing_zeros()),
-    }
 }

@@ -2,7 +2,8 @@
 //! in registers.
 
 use super::tile::{InTile, Tile, flips, offset, scaled};
-use super::{GROUPS, halves, shift};
+use super::words::Words;
+use super::{GROUPS, halves};
 use crate::activations::{VARIANTS, part};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
@@ -85,7 +86,6 @@ impl<S: Lanes, L: Layout> FullPanels<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn multiply<R: Rescale, const W: usize>(self, simd: S) {
         for panel in self.panels {
-            self.ahead.ask(simd);
             let columns = panel * W..(panel + 1) * W;
             let to = (&mut *self.sums, &mut *self.ahead);
             columns_of::<S, L, R, W>(simd, self.rows, self.tile, columns, to);
@@ -119,6 +119,7 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     columns: Range<usize>,
     (sums, ahead): (&mut Sums<'_>, &mut Ahead),
 ) {
+    ahead.ask(simd);
     let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
     let x = rows.x.block_codes(sums.block, columns.clone());
     let plain;
@@ -130,7 +131,7 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
         }
         _ => x,
     };
-    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups, ahead);
+    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups);
     sums.add(simd, columns.start, t);
 }
 
@@ -240,50 +241,6 @@ impl Rescale for LookedUp {
     }
 }
 
-/// The words of a block of a panel of `W` columns, or those from a later one on, so that word
-/// numbers are constants and addresses need no arithmetic.
-#[derive(Clone, Copy)]
-struct Words<const W: usize>(*const i32);
-
-impl<const W: usize> Words<W> {
-    #[inline(always)]
-    fn new(words: &[i32]) -> Self {
-        assert_eq!(words.len(), part::TOTAL * W);
-        Words(words.as_ptr())
-    }
-
-    /// The words from word `word` on, which then is number 0.
-    #[inline(always)]
-    fn skip(self, word: usize) -> Self {
-        Words(self.0.wrapping_add(word * W))
-    }
-
-    #[inline(always)]
-    fn word(self, word: usize, c: usize) -> i32 {
-        debug_assert!(c < W);
-        // SAFETY: `new` found `TOTAL` words for each of `W` columns, and callers name a word of a
-        // part, of a group below the block's number of groups, and a column.
-        unsafe { *self.0.add(word * W + c) }
-    }
-
-    #[inline(always)]
-    fn float(self, word: usize, c: usize) -> f32 {
-        f32::from_bits(self.word(word, c) as u32)
-    }
-
-    /// What the dot products of a group begin with, where `word` has the first column's.
-    #[inline(always)]
-    fn starts<S: Lanes, L: Layout>(self, simd: S, word: usize) -> [S::Int; W] {
-        let mut starts = [simd.splat_int(0); W];
-        for (c, start_of) in starts.iter_mut().enumerate() {
-            if let Some(shift) = const { shift(offset::<S, L>()) } {
-                *start_of = simd.splat_shifted(self.word(word, c), shift);
-            }
-        }
-        starts
-    }
-}
-
 /// The products of a tile with the `W` columns of `x`.
 #[inline(always)]
 fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
@@ -291,7 +248,6 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     tile: &Tile<S>,
     x: &[i32],
     groups: usize,
-    ahead: &mut Ahead,
 ) -> [S::Float; W] {
     assert!(groups <= GROUPS);
     let x = Words::<W>::new(x);
@@ -300,13 +256,13 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
         Mins::None | Mins::Float32 => None,
         Mins::Integer32 => {
             let (first, _) = tile.pairs.as_chunks::<4>();
-            let x = x.skip(part::PAIRS32).0;
+            let x = x.skip(part::PAIRS32).pointer();
             // SAFETY: the four words are there for every column.
             let sums = unsafe { simd.dot_all_pairs::<4, W>(&first[0], x) };
             Some((part::UNIT32, sums))
         }
         Mins::Integer16 => {
-            let x = x.skip(part::PAIRS16).0;
+            let x = x.skip(part::PAIRS16).pointer();
             // SAFETY: the eight words are there for every column.
             let sums = unsafe { simd.dot_all_pairs::<8, W>(&tile.pairs, x) };
             Some((part::UNIT16, sums))
@@ -322,14 +278,11 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
     let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for number in 0..groups {
         let group = x.skip(number);
-        if !R::FULL {
-            ahead.ask(simd);
-        }
         if S::SCALES_BY_POWERS && W == FULL {
             // An eighth of what a tile reads of the next panel's words, from the second-level cache.
             let next = x.skip(part::TOTAL + number * part::SCALES / GROUPS);
             for line in 0..LINES.div_ceil(GROUPS) {
-                simd.prefetch_near(next.0.wrapping_add(line * LINE).cast());
+                simd.prefetch_near(next.pointer().wrapping_add(line * LINE).cast());
             }
         }
         match L::GROUP {
@@ -337,10 +290,10 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 let mut start_of = [[simd.splat_int(0); W]; 2];
                 for (half, start_of) in start_of.iter_mut().enumerate() {
                     let at = x.skip(2 * number + half);
-                    *start_of = at.starts::<S, L>(simd, part::STARTS16);
+                    *start_of = at.starts(simd, part::STARTS16, const { offset::<S, L>() });
                 }
                 let codes = halves(&groups_of_8[number]);
-                let words = x.skip(part::CODES + number * 8).0;
+                let words = x.skip(part::CODES + number * 8).pointer();
                 // SAFETY: the eight words of the group are there for every column.
                 let sums =
                     unsafe { simd.dot_halves::<L, W>(start_of, codes, tile.whole[number], words) };
@@ -354,13 +307,13 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     _ => number,
                 };
                 let codes = &groups_of_8[number];
-                let words = x.skip(part::CODES + number * 8).0;
+                let words = x.skip(part::CODES + number * 8).pointer();
                 // SAFETY: the eight words of the group are there for every column.
                 let sums = unsafe {
                     if R::FULL && const { flips::<S, L>() } {
                         simd.dot_flipped([tile.starts[number]; W], codes, words)
                     } else {
-                        let start = group.starts::<S, L>(simd, part::STARTS32);
+                        let start = group.starts(simd, part::STARTS32, const { offset::<S, L>() });
                         simd.dot_tile::<InTile<S, L>, 8, W>(start, codes, words)
                     }
                 };
@@ -372,8 +325,10 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                 let mut both = [simd.splat_float(0.0); W];
                 for half in 0..2 {
                     let slot = 2 * number + half;
-                    let start = x.skip(slot).starts::<S, L>(simd, part::STARTS16);
-                    let codes = x.skip(part::CODES + slot * 4).0;
+                    let start =
+                        x.skip(slot)
+                            .starts(simd, part::STARTS16, const { offset::<S, L>() });
+                    let codes = x.skip(part::CODES + slot * 4).pointer();
                     // SAFETY: the four words of the group are there for every column.
                     let sums = unsafe {
                         simd.dot_tile::<InTile<S, L>, 4, W>(start, &groups_of_4[slot], codes)

@@ -99,13 +99,9 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     }
 
     #[inline(always)]
-    fn times(panels: usize, full_panels: bool) -> usize {
-        // With each group that is unpacked, and with each that is multiplied or each panel of them.
-        let multiplied = match full_panels {
-            true => panels,
-            false => GROUPS * panels,
-        };
-        GROUPS + multiplied
+    fn times(panels: usize) -> usize {
+        // With each group that is unpacked, and with each panel of columns that is multiplied.
+        GROUPS + panels
     }
 
     #[inline(always)]
