@@ -160,10 +160,12 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
     /// Prefetches the share of group `group`.
     #[inline(always)]
     fn prefetch(&self, group: usize) {
-        for line in (0..self.share).step_by(LINE) {
-            let at = group * self.share + line;
-            self.simd.prefetch(self.next[1].wrapping_add(at));
-            self.simd.prefetch(self.next[0].wrapping_add(at));
+        // In variables of their own: a request is not known to leave memory as it is.
+        let (simd, share, [next, second]) = (self.simd, self.share, self.next);
+        for line in (0..share).step_by(LINE) {
+            let at = group * share + line;
+            simd.prefetch(second.wrapping_add(at));
+            simd.prefetch(next.wrapping_add(at));
         }
     }
 
