@@ -88,6 +88,7 @@ impl Dot for Avx2 {
                         *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(magnitude, x));
                     }
                 }
+                // One column needs nothing; sums that are widened one by one are held below.
                 if W > 1 && run > 1 {
                     unsafe { hold(&mut sums) };
                 }

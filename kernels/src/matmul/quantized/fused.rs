@@ -172,6 +172,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
     /// The codes of group `group` from word `word` of it on.
     #[inline(always)]
     fn codes(&self, group: usize, word: usize) -> *const i32 {
+        debug_assert!(group < GROUPS && word < 8);
         self.codes.wrapping_add((group * 8 + word) * W)
     }
 

@@ -10,6 +10,7 @@ use crate::isa::Lanes;
 pub(super) struct Words<const W: usize>(*const i32);
 
 impl<const W: usize> Words<W> {
+    /// Those of a whole block.
     #[inline(always)]
     pub(super) fn new(words: &[i32]) -> Self {
         assert_eq!(words.len(), part::TOTAL * W);
@@ -22,14 +23,16 @@ impl<const W: usize> Words<W> {
         Words(self.0.wrapping_add(word * W))
     }
 
+    /// Word `word` of column `c`.
     #[inline(always)]
     pub(super) fn word(self, word: usize, c: usize) -> i32 {
-        debug_assert!(c < W);
+        debug_assert!(word < part::TOTAL && c < W);
         // SAFETY: `new` found `TOTAL` words for each of `W` columns, and callers name a word of a
         // part, of a group below the block's number of groups, and a column.
         unsafe { *self.0.add(word * W + c) }
     }
 
+    /// The same, a float.
     #[inline(always)]
     pub(super) fn float(self, word: usize, c: usize) -> f32 {
         f32::from_bits(self.word(word, c) as u32)
