@@ -1,6 +1,6 @@
 //! x86-64 with AVX2, FMA and F16C, and the same with AVX-VNNI.
 
-use super::Kernel;
+use super::{Kernel, frame};
 
 /// The token of [`super::Isa::Avx2`].
 #[derive(Clone, Copy)]
@@ -18,6 +18,7 @@ pub(crate) struct AvxVnni(());
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    frame::align();
     kernel.run(Avx2(()))
 }
 
@@ -29,5 +30,6 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    frame::align();
     kernel.run(AvxVnni(()))
 }

@@ -1,6 +1,6 @@
 //! x86-64 with AVX-512 F, BW, DQ, VL and VNNI, and with VBMI and BITALG besides.
 
-use super::Kernel;
+use super::{Kernel, frame};
 
 /// The token of [`super::Isa::Avx512`], and where `VBMI` is true of [`super::Isa::Avx512Vbmi`].
 #[derive(Clone, Copy)]
@@ -14,6 +14,7 @@ pub(crate) struct Avx512<const VBMI: bool>(());
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    frame::align();
     kernel.run(Avx512::<false>(()))
 }
 
@@ -26,5 +27,6 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[target_feature(enable = "avx512vbmi,avx512bitalg")]
 pub(super) unsafe fn run_vbmi<K: Kernel>(kernel: K) -> K::Output {
+    frame::align();
     kernel.run(Avx512::<true>(()))
 }

@@ -382,6 +382,11 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         unreachable!("FLIPS is false")
     }
 
+    /// Has `sums` computed here, before anything else is read. Otherwise the compiler finishes them later,
+    /// together with others, and keeps what they are made of in memory until then.
+    #[inline(always)]
+    fn finish<const W: usize>(self, _sums: &mut [Self::Float; W]) {}
+
     /// Reads `ROWS` floats.
     ///
     /// # Safety

@@ -1,6 +1,7 @@
 //! The matrix vocabulary of AVX2: eight rows in a register, with or without AVX-VNNI.
 
 use super::super::avx2::{Avx2, AvxVnni};
+use super::super::frame;
 use super::{CodeRange, Lanes, Task, dot_apart};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -393,6 +394,11 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
+    fn finish<const W: usize>(self, sums: &mut [__m256; W]) {
+        unsafe { finish(sums) }
+    }
+
+    #[inline(always)]
     unsafe fn load_float(self, from: *const f32) -> __m256 {
         unsafe { _mm256_loadu_ps(from) }
     }
@@ -494,6 +500,28 @@ unsafe fn hold<const W: usize>(sums: &mut [__m256i; W]) {
     }
 }
 
+/// See [`Lanes::finish`].
+///
+/// # Safety
+///
+/// The CPU has AVX2.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn finish<const W: usize>(sums: &mut [__m256; W]) {
+    for sum in sums {
+        // SAFETY: no instruction at all. For all that the compiler knows it writes to memory, so that
+        // what is read behind it is not read before it.
+        unsafe {
+            asm!(
+                "/* {sum} */",
+                sum = inout(ymm_reg) * sum,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
 /// Runs `task` with the features of [`Avx2`] enabled.
 ///
 /// # Safety
@@ -503,6 +531,7 @@ unsafe fn hold<const W: usize>(sums: &mut [__m256i; W]) {
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn call<T: Task<Avx2>>(simd: Avx2, task: T) {
+    frame::align();
     task.run(simd);
 }
 
@@ -515,5 +544,6 @@ unsafe fn call<T: Task<Avx2>>(simd: Avx2, task: T) {
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 unsafe fn call_dot<T: Task<AvxVnni>>(simd: AvxVnni, task: T) {
+    frame::align();
     task.run(simd);
 }

@@ -1,6 +1,7 @@
 //! The matrix vocabulary of AVX-512: sixteen rows in a register.
 
 use super::super::avx512::Avx512;
+use super::super::frame;
 use super::{ByteTables, CodeRange, Lanes, Task};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -355,6 +356,11 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     }
 
     #[inline(always)]
+    fn finish<const W: usize>(self, sums: &mut [__m512; W]) {
+        unsafe { finish(sums) }
+    }
+
+    #[inline(always)]
     unsafe fn load_float(self, from: *const f32) -> __m512 {
         unsafe { _mm512_loadu_ps(from) }
     }
@@ -396,6 +402,7 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn call<S, T: Task<S>>(simd: S, task: T) {
+    frame::align();
     task.run(simd);
 }
 
@@ -409,7 +416,30 @@ unsafe fn call<S, T: Task<S>>(simd: S, task: T) {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[target_feature(enable = "avx512vbmi,avx512bitalg")]
 unsafe fn call_vbmi<S, T: Task<S>>(simd: S, task: T) {
+    frame::align();
     task.run(simd);
+}
+
+/// See [`Lanes::finish`].
+///
+/// # Safety
+///
+/// The CPU has AVX-512 F.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn finish<const W: usize>(sums: &mut [__m512; W]) {
+    for sum in sums {
+        // SAFETY: no instruction at all. For all that the compiler knows it writes to memory, so that
+        // what is read behind it is not read before it.
+        unsafe {
+            asm!(
+                "/* {sum} */",
+                sum = inout(zmm_reg) * sum,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
 }
 
 /// Four quarters of a register, lowest first.

@@ -1,129 +1,161 @@
 //! One column, or a few: weights are multiplied as soon as they are unpacked, without leaving the
-//! registers.
+//! registers, with one panel of columns or with two.
 
 use super::words::Words;
 use super::{FirstGroup, GROUPS, halves, offset, unpack};
 use crate::activations::part;
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{ByteTables, Lanes};
+use crate::isa::{ByteTables, Lanes, Task};
 use crate::matmul::Rows;
 use crate::matmul::tiled::{OfWidth, Panel, by_width};
-use crate::unpack::{Group, Layout, Mins, Order, Sink, Unpack};
+use crate::unpack::{Group, Layout, Order, Sink, Unpack};
 use std::marker::PhantomData;
-use std::ops::Range;
 
-/// How wide a panel of columns is at most, and how many there are, if weights are multiplied without
-/// a tile: as long as sums, codes and what else there is stay in registers, this is faster by up to a
-/// half; where it takes little to unpack weights, even if it is done twice.
-const fn most<S: Lanes, B: Unpack>() -> (usize, usize) {
-    match (B::Layout::GROUP, B::Layout::MINS) {
+/// How many columns are multiplied without a tile at most, by panels of as many as have their sums in
+/// registers: so far this is faster, though rows are unpacked anew for every two panels.
+const fn most<S: Lanes, B: Unpack>() -> usize {
+    match B::Layout::GROUP {
         // Without vectors there are no registers to spare, and on Arm what is gained has not been
         // measured.
-        _ if S::ROWS < 8 => (1, 1),
+        _ if S::ROWS < 8 => 1,
         // Looking points up takes so long that it matters little what follows.
-        _ if B::BYTE_TABLES => (1, 1),
-        (_, Mins::Integer32) => (4, 1),
-        (Group::Of32, _) => (8, 2),
-        _ => (8, 1),
+        _ if B::BYTE_TABLES => 1,
+        // In a tile, codes are multiplied by these scales.
+        Group::Whole16 => 2 * S::COLUMNS,
+        Group::Of32 | Group::Of16 => 4 * S::COLUMNS,
     }
 }
 
 /// Computes the product of the rows with all columns, if they are few; tells whether they are.
 #[inline(always)]
 pub(super) fn few_columns<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
-    if rows.x.columns() == 1 {
-        for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-            let all = Columns::<B> {
-                rows,
-                panel: &panel,
-                columns: 0..1,
-                format: PhantomData,
-            };
-            all.multiply::<S, 1>(simd);
-        }
-        return true;
-    }
-    let panels = rows.x.panels();
-    let (width, count) = const { most::<S, B>() };
-    if panels.count() > count || panels.get(0).len() > width {
+    let columns = rows.x.columns();
+    if columns > const { most::<S, B>() } {
         return false;
     }
+    let panels = rows.x.panels();
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        for number in 0..panels.count() {
+        for number in (0..panels.count()).step_by(2) {
+            let (first, second) = match number + 1 < panels.count() {
+                true => (panels.get(number), panels.get(number + 1).len()),
+                false => (panels.get(number), 0),
+            };
+            let widths = (first.len(), second);
             let some = Columns::<B> {
                 rows,
                 panel: &panel,
-                columns: panels.get(number),
+                first: first.start,
                 format: PhantomData,
             };
-            by_width(simd, some.columns.len(), some);
+            match widths {
+                (1, 0) => some.multiply::<S, 1, 0>(simd),
+                (_, 0) => by_width(simd, widths.0, some),
+                _ => by_widths(simd, widths, some),
+            }
         }
     }
     true
 }
 
-/// A panel of rows to multiply with a panel of columns.
+/// Runs `task` for two panels of columns, as nearly equal as can be, each pair of widths as a function
+/// of its own.
+#[inline(always)]
+fn by_widths<S: Lanes, B: Unpack>(simd: S, widths: (usize, usize), task: Columns<'_, '_, B>) {
+    struct Of<T, const W: usize, const V: usize>(T);
+    impl<S: Lanes, B: Unpack, const W: usize, const V: usize> Task<S> for Of<Columns<'_, '_, B>, W, V> {
+        #[inline(always)]
+        fn run(self, simd: S) {
+            let wide = W + V > S::COLUMNS && W <= S::COLUMNS;
+            if wide && W + V <= const { most::<S, B>() } {
+                self.0.multiply::<S, W, V>(simd);
+            }
+        }
+    }
+    match widths {
+        (3, 2) => simd.call(Of::<_, 3, 2>(task)),
+        (3, 3) => simd.call(Of::<_, 3, 3>(task)),
+        (4, 3) => simd.call(Of::<_, 4, 3>(task)),
+        (4, 4) => simd.call(Of::<_, 4, 4>(task)),
+        (5, 4) => simd.call(Of::<_, 5, 4>(task)),
+        (5, 5) => simd.call(Of::<_, 5, 5>(task)),
+        (6, 5) => simd.call(Of::<_, 6, 5>(task)),
+        (6, 6) => simd.call(Of::<_, 6, 6>(task)),
+        (7, 6) => simd.call(Of::<_, 7, 6>(task)),
+        (7, 7) => simd.call(Of::<_, 7, 7>(task)),
+        (8, 7) => simd.call(Of::<_, 8, 7>(task)),
+        (8, 8) => simd.call(Of::<_, 8, 8>(task)),
+        (first, second) => unreachable!("panels of {first} and {second} columns"),
+    }
+}
+
+/// A panel of rows to multiply with the columns from number `first` on.
 struct Columns<'r, 'a, B> {
     rows: &'r Rows<'a>,
     panel: &'r Panel<'a>,
-    columns: Range<usize>,
+    first: usize,
     format: PhantomData<B>,
 }
 
 impl<S: Lanes, B: Unpack> OfWidth<S> for Columns<'_, '_, B> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        if W > 1 && W <= const { most::<S, B>() }.0 {
-            self.multiply::<S, W>(simd);
+        if W > 1 && W <= const { most::<S, B>() } {
+            self.multiply::<S, W, 0>(simd);
         }
     }
 }
 
 impl<B: Unpack> Columns<'_, '_, B> {
+    /// Multiplies `W` columns, and the `V` behind them.
     #[inline(always)]
-    fn multiply<S: Lanes, const W: usize>(self, simd: S) {
+    fn multiply<S: Lanes, const W: usize, const V: usize>(self, simd: S) {
         let Columns { rows, panel, .. } = self;
+        let (begin, middle) = (self.first, self.first + W);
         let blocks = rows.weights.cols().div_ceil(SUPER);
         let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
         let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = [simd.splat_float(0.0); W];
+        let mut z = [simd.splat_float(0.0); V];
         for block in 0..blocks {
-            let words = rows.x.block_codes(block, self.columns.clone());
-            let x = Words::new(words);
+            let words = rows.x.block_codes(block, begin..middle);
             let ordered;
-            let codes = if S::BYTE_TABLES && B::ORDER != Order::Natural {
+            let codes = if W == 1 && S::BYTE_TABLES && B::ORDER != Order::Natural {
                 let codes = words[part::CODES..].first_chunk();
                 let codes: &[i32; SUPER / 4] = codes.expect("a block has codes");
                 ordered = simd.reorder(codes, const { &from(B::ORDER) });
                 ordered.as_ptr()
             } else {
-                x.skip(part::CODES).pointer()
+                Words::<W>::new(words).skip(part::CODES).pointer()
             };
-            let mut sink = Fused::<S, B, W> {
-                simd,
-                x,
-                codes,
-                next: [
-                    next.wrapping_add(block * bytes),
-                    second.wrapping_add(block * bytes),
-                ],
-                share: match self.columns.start {
-                    0 => bytes / GROUPS,
-                    // The columns before these have asked.
-                    _ => 0,
-                },
-                first: 0,
-                t: [simd.splat_float(0.0); W],
-                format: PhantomData,
-            };
-            unpack::<S, B>(simd, panel, block, &mut sink);
+            let mut first = Fused::<S, B::Layout, W>::new(simd, words, codes);
+            first.share = bytes / GROUPS;
+            first.next = [
+                next.wrapping_add(block * bytes),
+                second.wrapping_add(block * bytes),
+            ];
+            if V == 0 {
+                unpack::<S, B>(simd, panel, block, &mut first);
+            } else {
+                let words = rows.x.block_codes(block, middle..middle + V);
+                let codes = Words::<V>::new(words).skip(part::CODES).pointer();
+                let second = Fused::<S, B::Layout, V>::new(simd, words, codes);
+                let mut both = Both { first, second };
+                unpack::<S, B>(simd, panel, block, &mut both);
+                first = both.first;
+                for c in 0..V {
+                    z[c] = simd.add_float(both.second.t[c], z[c]);
+                }
+            }
             for c in 0..W {
-                y[c] = simd.add_float(sink.t[c], y[c]);
+                y[c] = simd.add_float(first.t[c], y[c]);
             }
         }
         for c in 0..W {
-            rows.store(simd, panel, self.columns.start + c, y[c]);
+            rows.store(simd, panel, begin + c, y[c]);
+        }
+        for c in 0..V {
+            rows.store(simd, panel, middle + c, z[c]);
         }
     }
 }
@@ -140,7 +172,7 @@ const fn from(order: Order) -> ByteTables<64, 1> {
 }
 
 /// Multiplies weights with `W` columns as they come.
-struct Fused<S: Lanes, B, const W: usize> {
+struct Fused<S: Lanes, L, const W: usize> {
     simd: S,
     x: Words<W>,
     /// The codes of `x`, in the order of those of the weights.
@@ -153,10 +185,25 @@ struct Fused<S: Lanes, B, const W: usize> {
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
     t: [S::Float; W],
-    format: PhantomData<B>,
+    layout: PhantomData<L>,
 }
 
-impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
+impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
+    /// Of no weights, with the words of a block and its codes, asking for nothing.
+    #[inline(always)]
+    fn new(simd: S, words: &[i32], codes: *const i32) -> Self {
+        Fused {
+            simd,
+            x: Words::new(words),
+            codes,
+            next: [std::ptr::null(); 2],
+            share: 0,
+            first: 0,
+            t: [simd.splat_float(0.0); W],
+            layout: PhantomData,
+        }
+    }
+
     /// Prefetches the share of group `group`.
     #[inline(always)]
     fn prefetch(&self, group: usize) {
@@ -166,6 +213,15 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
             let at = group * share + line;
             simd.prefetch(second.wrapping_add(at));
             simd.prefetch(next.wrapping_add(at));
+        }
+    }
+
+    /// Has the products with a group computed before anything that follows is read: the registers
+    /// hold those of one panel at a time.
+    #[inline(always)]
+    fn finish(&mut self) {
+        if W > 2 {
+            self.simd.finish(&mut self.t);
         }
     }
 
@@ -179,8 +235,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
     /// What sums begin with, where `word` has the first column's.
     #[inline(always)]
     fn starts(&self, word: usize) -> [S::Int; W] {
-        self.x
-            .starts(self.simd, word, const { offset::<S, B::Layout>() })
+        self.x.starts(self.simd, word, const { offset::<S, L>() })
     }
 
     /// Word `word` of column `c`, a float.
@@ -201,6 +256,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
                 .multiply_add_float(self.simd.to_float(sums[c]), scale, t[c]);
         }
         self.t = t;
+        self.finish();
     }
 
     /// Begins with the products of integer minimums with the sums at `pairs`, in units of the word
@@ -223,15 +279,15 @@ impl<S: Lanes, B: Unpack, const W: usize> Fused<S, B, W> {
     }
 }
 
-impl<S: Lanes, B: Unpack, const W: usize> FirstGroup<S> for Fused<S, B, W> {
+impl<S: Lanes, L: Layout, const W: usize> FirstGroup<S> for Fused<S, L, W> {
     #[inline(always)]
     fn first_group(&mut self, group: usize) {
         self.first = group;
     }
 }
 
-impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
-    type Layout = B::Layout;
+impl<S: Lanes, L: Layout, const W: usize> Sink<S> for Fused<S, L, W> {
+    type Layout = L;
 
     #[inline(always)]
     fn simd(&self) -> S {
@@ -246,7 +302,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
         // SAFETY: the eight words of the group are there for every column.
         let sums = unsafe {
             self.simd
-                .dot::<B::Layout, 8, W>(starts, &codes, self.codes(group, 0))
+                .dot::<L, 8, W>(starts, &codes, self.codes(group, 0))
         };
         self.add(group, sums, scale);
     }
@@ -267,7 +323,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
             let starts = self.starts(part::STARTS16 + 2 * group + half);
             let x = self.codes(group, 4 * half);
             // SAFETY: the four words of the half are there for every column.
-            let sums = unsafe { simd.dot::<B::Layout, 4, W>(starts, codes, x) };
+            let sums = unsafe { simd.dot::<L, 4, W>(starts, codes, x) };
             for c in 0..W {
                 let sum = simd.to_float(sums[c]);
                 both[c] = match half {
@@ -280,6 +336,7 @@ impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
             let of_x = self.float(part::SCALES + group, c);
             self.t[c] = simd.multiply_add_float(both[c], of_x, self.t[c]);
         }
+        self.finish();
     }
 
     #[inline(always)]
@@ -290,12 +347,8 @@ impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
         let starts = [self.starts(first), self.starts(first + 1)];
         // SAFETY: the eight words of the group are there for every column.
         let sums = unsafe {
-            self.simd.dot_halves::<B::Layout, W>(
-                starts,
-                halves(&codes),
-                scales,
-                self.codes(group, 0),
-            )
+            self.simd
+                .dot_halves::<L, W>(starts, halves(&codes), scales, self.codes(group, 0))
         };
         self.add(group, sums, factor);
     }
@@ -321,5 +374,74 @@ impl<S: Lanes, B: Unpack, const W: usize> Sink<S> for Fused<S, B, W> {
     #[inline(always)]
     fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float) {
         self.minimums((part::PAIRS16, part::UNIT16), pairs, factor);
+    }
+}
+
+/// Multiplies weights with two panels of columns as they come.
+struct Both<S: Lanes, L, const W: usize, const V: usize> {
+    first: Fused<S, L, W>,
+    second: Fused<S, L, V>,
+}
+
+impl<S: Lanes, L: Layout, const W: usize, const V: usize> FirstGroup<S> for Both<S, L, W, V> {
+    #[inline(always)]
+    fn first_group(&mut self, group: usize) {
+        self.first.first_group(group);
+        self.second.first_group(group);
+    }
+}
+
+impl<S: Lanes, L: Layout, const W: usize, const V: usize> Sink<S> for Both<S, L, W, V> {
+    type Layout = L;
+
+    #[inline(always)]
+    fn simd(&self) -> S {
+        self.first.simd
+    }
+
+    #[inline(always)]
+    fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        self.first.raised32(group, codes, scale);
+        self.second.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
+    fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
+        self.raised32(group, codes, scale);
+    }
+
+    #[inline(always)]
+    fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.first.raised16(group, codes, scales);
+        self.second.raised16(group, codes, scales);
+    }
+
+    #[inline(always)]
+    fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float) {
+        self.first.whole16(group, codes, scales, factor);
+        self.second.whole16(group, codes, scales, factor);
+    }
+
+    #[inline(always)]
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, codes, scales);
+    }
+
+    #[inline(always)]
+    fn minimum32(&mut self, group: usize, minimum: S::Float) {
+        self.first.minimum32(group, minimum);
+        self.second.minimum32(group, minimum);
+    }
+
+    #[inline(always)]
+    fn minimums32(&mut self, pairs: [S::Int; 4], factor: S::Float) {
+        self.first.minimums32(pairs, factor);
+        self.second.minimums32(pairs, factor);
+    }
+
+    #[inline(always)]
+    fn minimums16(&mut self, pairs: [S::Int; 8], factor: S::Float) {
+        self.first.minimums16(pairs, factor);
+        self.second.minimums16(pairs, factor);
     }
 }
