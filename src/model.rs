@@ -224,7 +224,7 @@ impl Model {
         Ok(MemoryPlan {
             weights: self.0.gguf.file_len(),
             cache: Cache::bytes(config, &shape).ok_or(overflow("the cache of a session"))?,
-            scratch: Scratch::bytes(config, batch, threads, &shape)
+            scratch: Scratch::bytes(self.0.cpu, config, threads, (batch, &shape))
                 .ok_or(overflow("the scratch of a session"))?,
         })
     }

@@ -323,10 +323,12 @@ fn quantized_weights_give_the_same_bits() {
     check_within("experts in Q4_K", &experts.spec(), 0.5);
 }
 
+/// BF16 rounds activations to its own eight bits: measured 2.6e-2 of the deviation.
 #[test]
 fn float_weights_of_16_bits() {
-    for weights in [TensorType::F16, TensorType::BF16] {
+    for (weights, tolerance) in [(TensorType::F16, TOLERANCE), (TensorType::BF16, 5e-2)] {
         let tiny = TinyLlama { weights, ..llama() };
-        check(&format!("llama in {}", weights.name()), &tiny.spec());
+        let name = format!("llama in {}", weights.name());
+        check_within(&name, &tiny.spec(), tolerance);
     }
 }

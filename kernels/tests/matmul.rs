@@ -83,8 +83,9 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 /// The largest distance from the exact result that rounding the activations can cause: half a step
 /// of the activation scale for each weight (quantized formats), where the scale is at most two
-/// sixteenths above what the largest value needs and the largest value may be cut by a sixteenth;
-/// and one rounding of the sum for each term.
+/// sixteenths above what the largest value needs and the largest value may be cut by a sixteenth; half
+/// a unit of the last of eight bits, at most 2⁻⁸ of the activation, for each weight (BF16); and one
+/// rounding of the sum for each term.
 fn budget(format: Format, weights: &[f32], x: &[f32]) -> f64 {
     let mut budget = 0.0;
     const GRAIN: usize = 32;
@@ -106,6 +107,9 @@ fn budget(format: Format, weights: &[f32], x: &[f32]) -> f64 {
             let (w, x) = (f64::from(w).abs(), f64::from(x).abs());
             // A minimum and a scale are each subtracted from something up to twice the largest
             // weight, so terms are larger than weights: 8 covers formats with minimums.
+            if format == Format::BF16 {
+                budget += w * x * 2.0f64.powi(-8);
+            }
             budget += w * step * 0.5001 + 8.0 * w * x * f64::from(f32::EPSILON) * 64.0;
         }
         let sum: f64 = x.iter().map(|&x| f64::from(x).abs()).sum();
@@ -182,19 +186,36 @@ fn check_distance(matrix: Matrix<'_>, x: &[f32], found: &[f32]) {
 
 /// The product of a row of floats with a column in the order that the kernels promise: in each block
 /// of 256, sixteen sums, each of every sixteenth product, which are added 8, 4, 2 and 1 apart; zeros
-/// follow the last.
-fn in_order(weights: &[f32], x: &[f32]) -> f32 {
+/// follow the last. With BF16 activations are rounded, and a sum is of every sixteenth pair of
+/// products, the second of a pair first.
+fn in_order(format: Format, weights: &[f32], x: &[f32]) -> f32 {
     const LANES: usize = 16;
+    let unit = match format {
+        Format::BF16 => 2 * LANES,
+        _ => LANES,
+    };
     let mut y = 0.0;
     for (weights, x) in weights.chunks(256).zip(x.chunks(256)) {
         let mut sums = [0.0f32; LANES];
-        for (weights, x) in weights.chunks(LANES).zip(x.chunks(LANES)) {
-            for (j, sum) in sums.iter_mut().enumerate() {
-                let (w, x) = match j < x.len() {
-                    true => (weights[j], x[j]),
+        for (weights, x) in weights.chunks(unit).zip(x.chunks(unit)) {
+            let mut add = |j: usize, k: usize| {
+                let (w, x) = match k < x.len() {
+                    true => (weights[k], x[k]),
                     false => (0.0, 0.0),
                 };
-                *sum = w.mul_add(x, *sum);
+                let x = match format {
+                    Format::BF16 => rounded(x),
+                    _ => x,
+                };
+                sums[j] = w.mul_add(x, sums[j]);
+            };
+            for j in 0..LANES {
+                if format == Format::BF16 {
+                    add(j, 2 * j + 1);
+                    add(j, 2 * j);
+                } else {
+                    add(j, j);
+                }
             }
         }
         let mut apart = LANES / 2;
@@ -209,6 +230,14 @@ fn in_order(weights: &[f32], x: &[f32]) -> f32 {
     y
 }
 
+/// The nearest bfloat16; zero where an activation is smaller than any that matters.
+fn rounded(x: f32) -> f32 {
+    match x.abs() {
+        magnitude if magnitude < 2.0f32.powi(-72) => 0.0f32.copysign(x),
+        _ => half::bf16::from_f32(x).to_f32(),
+    }
+}
+
 /// Checks products of floats of any bits against [`in_order`].
 fn check_floats(format: Format, (rows, len): (usize, usize), bytes: &[u8], x: &[f32]) {
     let matrix = Matrix::new(format, rows, len, bytes).expect("whole rows");
@@ -217,7 +246,7 @@ fn check_floats(format: Format, (rows, len): (usize, usize), bytes: &[u8], x: &[
     for r in 0..rows {
         format.decode(matrix.row(r), &mut weights);
         for (c, x) in x.chunks_exact(len).enumerate() {
-            expected[c * rows + r] = in_order(&weights, x);
+            expected[c * rows + r] = in_order(format, &weights, x);
         }
     }
     for cpu in Cpu::all() {
@@ -270,6 +299,50 @@ fn zeros_infinities_and_what_is_not_a_number_keep_their_sign_and_kind() {
                 for count in [1, 2, 5, 8, 33] {
                     let x: Vec<f32> = (0..count * len).map(|_| any()).collect();
                     check_floats(format, (rows, len), &bytes, &x);
+                }
+            }
+        }
+    }
+}
+
+/// BF16 weights, and activations, of sizes up to which an instruction that flushes what is smaller
+/// than a normal float may be used, on both sides of the bound and far below it; where they cancel,
+/// sums are as small as can be.
+#[test]
+fn bfloat16_of_any_size_are_multiplied_as_promised() {
+    let mut random = Random(23);
+    // Exponents of weights and of activations: products around the smallest normal float, weights
+    // around the bound, weights that are no normal floats, of any size, and all.
+    let exponents = [
+        (-41..-38, -74..-71),
+        (-42..-36, -60..20),
+        (-140..-120, -20..100),
+        (-127..128, -3..3),
+        (-133..128, -133..128),
+    ];
+    for (weight, activation) in exponents {
+        for (rows, len) in [(1, 257), (16, 512), (35, 300)] {
+            let mut any = |exponents: &std::ops::Range<i32>| {
+                let span = (exponents.end - exponents.start) as u64;
+                let exponent = exponents.start + (random.bits() % span) as i32;
+                // Few digits, so that some sums are zero or nearly so.
+                let digits = 1.0 + (random.bits() % 4) as f64 / 4.0;
+                let sign = [1.0, -1.0][random.bits() as usize % 2];
+                (sign * digits * 2.0f64.powi(exponent)) as f32
+            };
+            // One weight in many, or all of them.
+            for rare in [1, 200] {
+                let mut bytes = Vec::new();
+                for i in 0..rows * len {
+                    let value = match i % rare {
+                        0 => any(&weight),
+                        _ => any(&(-8..0)),
+                    };
+                    bytes.extend(half::bf16::from_f32(value).to_le_bytes());
+                }
+                for count in [1, 2, 5, 8, 33] {
+                    let x: Vec<f32> = (0..count * len).map(|_| any(&activation)).collect();
+                    check_floats(Format::BF16, (rows, len), &bytes, &x);
                 }
             }
         }

@@ -114,10 +114,10 @@ impl Sizes {
 impl Scratch {
     /// Bytes that [`Scratch::new`] takes; `None` if they cannot be counted.
     pub(crate) fn bytes(
+        cpu: Cpu,
         config: &Config,
-        batch: usize,
         threads: usize,
-        cache: &KvShape,
+        (batch, cache): (usize, &KvShape),
     ) -> Option<u64> {
         let sizes = Sizes::new(config, batch)?;
         let floats = sizes.floats()?.checked_mul(size_of::<f32>())?;
@@ -125,7 +125,7 @@ impl Scratch {
         let attention = AttentionScratch::bytes(threads, config.heads, cache)?;
         floats
             .checked_add(choices)?
-            .checked_add(Activations::bytes(batch, sizes.prepared))?
+            .checked_add(Activations::bytes(cpu, batch, sizes.prepared))?
             .checked_add(attention)
             .map(|bytes| bytes as u64)
     }
@@ -142,7 +142,7 @@ impl Scratch {
         shape: (usize, &KvShape),
     ) -> Result<Scratch> {
         let (batch, cache) = shape;
-        let total = Scratch::bytes(config, batch, threads, cache).unwrap_or(u64::MAX);
+        let total = Scratch::bytes(cpu, config, threads, shape).unwrap_or(u64::MAX);
         let full = || Error::Memory {
             what: PURPOSE,
             bytes: total,
@@ -150,7 +150,7 @@ impl Scratch {
         let sizes = Sizes::new(config, batch).ok_or_else(full)?;
         let zeros = |length: usize| zeros(length).ok_or_else(full);
         // What cannot fail by itself is tried first with memory that can.
-        let bytes = Activations::bytes(batch, sizes.prepared);
+        let bytes = Activations::bytes(cpu, batch, sizes.prepared);
         Vec::<u8>::new()
             .try_reserve_exact(bytes)
             .map_err(|_| full())?;

@@ -2,10 +2,14 @@
 //!
 //! For quantized weights a column becomes int8 codes with one scale per 32 values, and the sums of
 //! its codes over groups, which carry the offsets and minimums of the weights ([`prepare`] says
-//! how). For float weights it stays in floats. Either way columns are interleaved in panels of as
-//! many as the matrix kernel keeps in registers, but for a few columns of floats, which lie apart.
+//! how). For float weights it stays in floats, and for BF16 weights it is rounded to their precision
+//! ([`bf16`]). In each case columns are interleaved in panels of as many as the matrix kernel keeps in
+//! registers, but for a few columns of floats or bfloat16, which lie apart.
 
+mod bf16;
 mod prepare;
+
+pub(crate) use bf16::{PAIRED, SMALLEST_WEIGHT};
 
 pub use prepare::Prepare;
 
@@ -76,9 +80,12 @@ impl Precision {
     pub(crate) const PAIRS32: Precision = Precision(16);
     /// Sums over each 16, for minimums that are integers.
     pub(crate) const PAIRS16: Precision = Precision(32);
+    /// bfloat16.
+    pub(crate) const BF16: Precision = Precision(64);
 
-    /// What a product with weights of `format` needs: floats for float weights, else int8 codes
-    /// with a scale for every 32 values, and the sums that its offsets and minimums ask for.
+    /// What a product with weights of `format` needs: floats for F32 and F16 weights, bfloat16 for
+    /// BF16 weights, else int8 codes with a scale for every 32 values, and the sums that its offsets
+    /// and minimums ask for.
     pub fn of(format: Format) -> Precision {
         struct Needs;
         impl BlockTask for Needs {
@@ -115,15 +122,21 @@ pub struct Activations {
     codes: Vec<i32>, // (blocks, panels, part::TOTAL, width)
     /// Columns end with zeros, up to a whole number of vectors.
     floats: Aligned<f32>, // (columns, len) where they lie apart, else (panels, len, width)
+    /// Rounded values likewise, two to a word, where the instruction set adds products of pairs.
+    pairs: Aligned<i32>, // (columns, len / 2) or (panels, len / 2, width)
+    /// The same as floats, where it does not.
+    parted: Aligned<f32>, // (columns, len) or (panels, len, width)
 }
 
-/// With so many columns of floats or fewer, each lies by itself, for kernels that read rows in their
+/// With so many columns of floats or bfloat16 or fewer, each lies by itself, for kernels that read rows in their
 /// order; more are interleaved in panels, for tiles, which then are faster.
 const APART: usize = 32;
 
 impl Activations {
     /// Room for `columns` columns of `len` values, or for fewer and shorter ones.
     pub fn with_capacity(cpu: Cpu, columns: usize, len: usize) -> Activations {
+        const MEMORY: &str = "memory for activations";
+        let (pairs, parted) = bf16_room(cpu, columns, len.next_multiple_of(PAIRED));
         Activations {
             cpu,
             words: cpu.matrix_words(),
@@ -131,22 +144,25 @@ impl Activations {
             len: 0,
             precision: Precision(0),
             codes: vec![0; columns * len.div_ceil(SUPER) * part::TOTAL],
-            floats: Aligned::zeros(columns * len.next_multiple_of(WIDTH))
-                .expect("memory for activations"),
+            floats: Aligned::zeros(columns * len.next_multiple_of(WIDTH)).expect(MEMORY),
+            pairs: Aligned::zeros(pairs).expect(MEMORY),
+            parted: Aligned::zeros(parted).expect(MEMORY),
         }
     }
 
     /// Bytes that [`Activations::with_capacity`] takes; saturates.
-    pub fn bytes(columns: usize, len: usize) -> usize {
+    pub fn bytes(cpu: Cpu, columns: usize, len: usize) -> usize {
+        let (pairs, parted) = bf16_room(cpu, 1, len.div_ceil(PAIRED).saturating_mul(PAIRED));
         let words = len
             .div_ceil(SUPER)
             .saturating_mul(part::TOTAL)
-            .saturating_add(len.div_ceil(WIDTH).saturating_mul(WIDTH));
-        let floats = Aligned::<f32>::bytes(0).unwrap_or(0);
+            .saturating_add(len.div_ceil(WIDTH).saturating_mul(WIDTH))
+            .saturating_add(pairs + parted);
+        let aligned = Aligned::<f32>::bytes(0).unwrap_or(0);
         words
             .saturating_mul(columns)
             .saturating_mul(4)
-            .saturating_add(floats)
+            .saturating_add(3 * aligned)
     }
 
     /// Columns now held.
@@ -191,21 +207,74 @@ impl Activations {
         apart(self.columns)
     }
 
+    /// Whether bfloat16 lie two to a word.
+    #[inline(always)]
+    pub(crate) fn in_pairs(&self) -> bool {
+        !self.pairs.is_empty()
+    }
+
     /// The floats of columns that lie apart: for each its vectors.
     #[inline(always)]
     pub(crate) fn column_floats(&self, column: usize) -> &[[f32; WIDTH]] {
         debug_assert!(self.apart());
-        let vectors = self.len.div_ceil(WIDTH);
-        &self.floats.as_chunks().0[column * vectors..(column + 1) * vectors]
+        column_of(&self.floats, column, self.len.next_multiple_of(WIDTH))
     }
 
     /// The floats of a panel: (len, width).
     #[inline(always)]
     pub(crate) fn panel_floats(&self, columns: &Range<usize>) -> &[f32] {
         debug_assert!(!self.apart());
-        let len = self.len.next_multiple_of(WIDTH);
-        &self.floats[columns.start * len..columns.end * len]
+        panel_of(&self.floats, columns, self.len.next_multiple_of(WIDTH))
     }
+
+    /// The pairs of columns that lie apart: for each its vectors.
+    #[inline(always)]
+    pub(crate) fn column_pairs(&self, column: usize) -> &[[i32; WIDTH]] {
+        debug_assert!(self.apart());
+        column_of(&self.pairs, column, self.len.next_multiple_of(PAIRED) / 2)
+    }
+
+    /// The pairs of a panel: (len / 2, width).
+    #[inline(always)]
+    pub(crate) fn panel_pairs(&self, columns: &Range<usize>) -> &[i32] {
+        debug_assert!(!self.apart());
+        panel_of(&self.pairs, columns, self.len.next_multiple_of(PAIRED) / 2)
+    }
+
+    /// The rounded floats of columns that lie apart: for each its vectors.
+    #[inline(always)]
+    pub(crate) fn column_parted(&self, column: usize) -> &[[f32; WIDTH]] {
+        debug_assert!(self.apart());
+        column_of(&self.parted, column, self.len.next_multiple_of(PAIRED))
+    }
+
+    /// The rounded floats of a panel: (len, width).
+    #[inline(always)]
+    pub(crate) fn panel_parted(&self, columns: &Range<usize>) -> &[f32] {
+        debug_assert!(!self.apart());
+        panel_of(&self.parted, columns, self.len.next_multiple_of(PAIRED))
+    }
+}
+
+/// Words of pairs, and floats, that bfloat16 activations take.
+fn bf16_room(cpu: Cpu, columns: usize, padded: usize) -> (usize, usize) {
+    match cpu.dots_bf16() {
+        true => (columns * (padded / 2), 0),
+        false => (0, columns * padded),
+    }
+}
+
+/// The vectors of a column of `len` numbers that lies apart.
+#[inline(always)]
+fn column_of<T>(numbers: &[T], column: usize, len: usize) -> &[[T; WIDTH]] {
+    let vectors = len / WIDTH;
+    &numbers.as_chunks().0[column * vectors..(column + 1) * vectors]
+}
+
+/// The numbers of a panel of columns of `len`.
+#[inline(always)]
+fn panel_of<'a, T>(numbers: &'a [T], columns: &Range<usize>, len: usize) -> &'a [T] {
+    &numbers[columns.start * len..columns.end * len]
 }
 
 /// Whether each of so many columns of floats lies by itself.

@@ -5,7 +5,7 @@
 //! and the one below, which cuts the largest value a little, the one with the smallest squared
 //! error is taken: together they come as near as a scale of full precision does.
 
-use super::{Activations, Panels, Precision, START_OFFSET, VARIANTS, apart, part};
+use super::{Activations, PAIRED, Panels, Precision, START_OFFSET, VARIANTS, apart, bf16, part};
 use crate::formats::SUPER;
 use crate::isa::{Cpu, Floats, Kernel, Lanes, Simd, WIDTH};
 use crate::jobs::{Claims, SharedOutput};
@@ -47,6 +47,9 @@ pub struct Prepare<'a> {
     claims: Claims,
     codes: SharedOutput<'a, i32>,
     floats: SharedOutput<'a, f32>,
+    /// bfloat16, in one of the two ways.
+    pairs: SharedOutput<'a, i32>,
+    parted: SharedOutput<'a, f32>,
 }
 
 impl<'a> Prepare<'a> {
@@ -77,8 +80,16 @@ impl<'a> Prepare<'a> {
         };
         let codes = room(Precision::INT8, blocks * part::TOTAL);
         let floats = room(Precision::FLOAT, len.next_multiple_of(WIDTH));
+        let bf16 = room(Precision::BF16, len.next_multiple_of(PAIRED));
+        let (pairs, parted) = match into.in_pairs() {
+            true => (bf16 / 2, 0),
+            false => (0, bf16),
+        };
         assert!(
-            codes <= into.codes.len() && floats <= into.floats.len(),
+            codes <= into.codes.len()
+                && floats <= into.floats.len()
+                && pairs <= into.pairs.len()
+                && parted <= into.parted.len(),
             "too many columns"
         );
         let panels = into.panels();
@@ -95,6 +106,8 @@ impl<'a> Prepare<'a> {
             claims: Claims::new(panels.count() * blocks.div_ceil(run)),
             codes: SharedOutput::new(&mut into.codes[..codes]),
             floats: SharedOutput::new(&mut into.floats[..floats]),
+            pairs: SharedOutput::new(&mut into.pairs[..pairs]),
+            parted: SharedOutput::new(&mut into.parted[..parted]),
         }
     }
 
@@ -129,6 +142,9 @@ impl Kernel for Work<'_, '_> {
                 let values = block * SUPER..job.len.min((block + 1) * SUPER);
                 if job.precision.serves(Precision::FLOAT) {
                     floats(job, &columns, &values);
+                }
+                if job.precision.serves(Precision::BF16) {
+                    bfloat16(job, &columns, &values);
                 }
                 if job.precision.serves(Precision::INT8) {
                     let start = (block * all_columns + columns.start) * part::TOTAL;
@@ -173,6 +189,53 @@ fn floats(job: &Prepare<'_>, columns: &Range<usize>, values: &Range<usize>) {
         let (out, rest) = out.split_at_mut(x.len());
         out.copy_from_slice(x);
         rest.fill(0.0);
+    }
+}
+
+/// Writes a block of values of the columns of a panel, rounded to bfloat16.
+#[inline(always)]
+fn bfloat16(job: &Prepare<'_>, columns: &Range<usize>, values: &Range<usize>) {
+    let len = job.len.next_multiple_of(PAIRED);
+    for (c, column) in columns.clone().enumerate() {
+        let x = &job.x[column * job.len..][values.clone()];
+        if job.pairs.len() > 0 {
+            let mut words = [0; SUPER / 2];
+            let count = bf16::pairs(x, &mut words);
+            let (start, len) = (values.start / 2, len / 2);
+            place(job, &job.pairs, &words[..count], (c, columns, start, len));
+        } else {
+            let mut floats = [0.0; SUPER];
+            let count = bf16::parted(x, &mut floats);
+            let at = (c, columns, values.start, len);
+            place(job, &job.parted, &floats[..count], at);
+        }
+    }
+}
+
+/// Writes numbers of the column number `c` of a panel of `columns`, those from `start` on of `len`.
+#[inline(always)]
+fn place<T: Copy>(
+    job: &Prepare<'_>,
+    out: &SharedOutput<'_, T>,
+    numbers: &[T],
+    (c, columns, start, len): (usize, &Range<usize>, usize, usize),
+) {
+    let end = start + numbers.len();
+    if apart(job.x.len() / job.len) {
+        let first = (columns.start + c) * len;
+        // SAFETY: as in `floats`.
+        #[allow(unsafe_code)]
+        let out = unsafe { out.piece(first + start..first + end) };
+        out.copy_from_slice(numbers);
+        return;
+    }
+    let width = columns.len();
+    let first = columns.start * len;
+    // SAFETY: as in `floats`; the pieces of the panel's columns are taken one after the other.
+    #[allow(unsafe_code)]
+    let out = unsafe { out.piece(first + start * width..first + end * width) };
+    for (out, number) in out.chunks_exact_mut(width).zip(numbers) {
+        out[c] = *number;
     }
 }
 

@@ -44,6 +44,10 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
     fn load_f16(self, from: &[u16; WIDTH]) -> Self::Vector;
     /// The sixteen bfloat16, widened; exact.
     fn load_bf16(self, from: &[u16; WIDTH]) -> Self::Vector;
+    /// The first bfloat16 of each of sixteen pairs, in the lower half of a word, widened; exact.
+    fn load_first_bf16(self, from: &[u32; WIDTH]) -> Self::Vector;
+    /// The second ones.
+    fn load_second_bf16(self, from: &[u32; WIDTH]) -> Self::Vector;
     /// Writes the lanes.
     fn store(self, x: Self::Vector, to: &mut [f32; WIDTH]);
     /// Writes the lanes as 16-bit IEEE floats, rounded to nearest, ties to even; what is too

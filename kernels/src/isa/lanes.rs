@@ -77,6 +77,11 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// [`Lanes::fields`], [`Lanes::pick`], [`Lanes::reorder`] and [`Lanes::subtract_where`].
     const BYTE_TABLES: bool = false;
 
+    /// Whether products of pairs of bfloat16 are added by one instruction, [`Lanes::dot_bf16`], which
+    /// takes for zero what is too small to be a normal number. Only then there are
+    /// [`Lanes::load_int`], [`Lanes::least_bf16`] and [`Lanes::any_bf16_below`].
+    const DOTS_BF16: bool = false;
+
     /// Four bytes, or one 32-bit number, of each row.
     type Int: Copy;
 
@@ -259,6 +264,39 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
             sums[c] = self.multiply_add_float(weight, self.splat_float(x[c]), sums[c]);
         }
         sums
+    }
+
+    /// `sum` and the products of the two bfloat16 in each lane of `a` with those of `b`: first that of
+    /// the second ones, in the upper halves, is added, then that of the first, each rounded once.
+    /// Where [`Lanes::DOTS_BF16`], no product or sum may be too small to be normal, unless it is zero.
+    #[inline(always)]
+    fn dot_bf16(self, a: Self::Int, b: Self::Int, sum: Self::Float) -> Self::Float {
+        dot_bf16_exactly(self, a, b, sum)
+    }
+
+    /// The words of `ROWS` consecutive places.
+    ///
+    /// # Safety
+    ///
+    /// `ROWS` words are readable at `from`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn load_int(self, _from: *const i32) -> Self::Int {
+        unreachable!("DOTS_BF16 is false")
+    }
+
+    /// What the smallest magnitudes of bfloat16 but zero are kept in: of those of `pairs` and of what
+    /// is in `least` already, which begins as −1 in every lane.
+    #[inline(always)]
+    fn least_bf16(self, _least: Self::Int, _pairs: Self::Int) -> Self::Int {
+        unreachable!("DOTS_BF16 is false")
+    }
+
+    /// Whether one of the magnitudes that [`Lanes::least_bf16`] keeps is below that of `bound`, the
+    /// bits of a bfloat16.
+    #[inline(always)]
+    fn any_bf16_below(self, _least: Self::Int, _bound: u16) -> bool {
+        unreachable!("DOTS_BF16 is false")
     }
 
     /// `a * 2^exponent` for a whole `exponent` from −126 to 127, or NaN where it is NaN; exact, where
@@ -444,3 +482,25 @@ unsafe fn dot_apart<S: Lanes, F: CodeRange, const W: usize>(
     }
     sums
 }
+
+/// [`Lanes::dot_bf16`] by two multiply-adds, with numbers of any size.
+#[inline(always)]
+pub(crate) fn dot_bf16_exactly<S: Lanes>(simd: S, a: S::Int, b: S::Int, sum: S::Float) -> S::Float {
+    let [first_a, second_a] = widen_bf16(simd, a);
+    let [first_b, second_b] = widen_bf16(simd, b);
+    let sum = simd.multiply_add_float(second_a, second_b, sum);
+    simd.multiply_add_float(first_a, first_b, sum)
+}
+
+/// The two bfloat16 of each lane, the first of them in the lower half.
+#[inline(always)]
+pub(crate) fn widen_bf16<S: Lanes>(simd: S, pairs: S::Int) -> [S::Float; 2] {
+    let second = simd.and(pairs, simd.splat_int(0xffff_0000_u32 as i32));
+    [
+        simd.bits_to_float(simd.shift_left::<16>(pairs)),
+        simd.bits_to_float(second),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ mod frame;
 mod neon;
 
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
-pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task};
+pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly, widen_bf16};
 pub(crate) use scalar::Scalar;
 
 use std::fmt;
@@ -43,6 +43,8 @@ pub enum Isa {
     Avx512,
     /// [`Isa::Avx512`] with VBMI and BITALG, which look bytes up in registers.
     Avx512Vbmi,
+    /// [`Isa::Avx512Vbmi`] with BF16, which adds products of pairs of bfloat16.
+    Avx512Bf16,
     /// 64-bit Arm with Advanced SIMD.
     Neon,
     /// [`Isa::Neon`] with the integer dot product (FEAT_DotProd).
@@ -53,19 +55,20 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, best last within each architecture.
-    pub const ALL: [Isa; 8] = [
+    pub const ALL: [Isa; 9] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512,
         Isa::Avx512Vbmi,
+        Isa::Avx512Bf16,
         Isa::Neon,
         Isa::NeonDot,
         Isa::NeonI8mm,
     ];
 
-    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vbmi`, `neon`,
-    /// `neondot`, `neoni8mm`.
+    /// The name used on command lines: `scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vbmi`,
+    /// `avx512bf16`, `neon`, `neondot`, `neoni8mm`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
@@ -73,6 +76,7 @@ impl Isa {
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vbmi => "avx512vbmi",
+            Isa::Avx512Bf16 => "avx512bf16",
             Isa::Neon => "neon",
             Isa::NeonDot => "neondot",
             Isa::NeonI8mm => "neoni8mm",
@@ -92,16 +96,16 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
+            let vbmi = avx512
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("avx512bitalg");
             match self {
                 Isa::Scalar => true,
                 Isa::Avx2 => avx2,
                 Isa::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
                 Isa::Avx512 => avx512,
-                Isa::Avx512Vbmi => {
-                    avx512
-                        && is_x86_feature_detected!("avx512vbmi")
-                        && is_x86_feature_detected!("avx512bitalg")
-                }
+                Isa::Avx512Vbmi => vbmi,
+                Isa::Avx512Bf16 => vbmi && is_x86_feature_detected!("avx512bf16"),
                 Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
             }
         }
@@ -115,7 +119,8 @@ impl Isa {
                 Isa::Neon => neon,
                 Isa::NeonDot => dot,
                 Isa::NeonI8mm => dot && is_aarch64_feature_detected!("i8mm"),
-                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vbmi => false,
+                Isa::Avx2 | Isa::AvxVnni => false,
+                Isa::Avx512 | Isa::Avx512Vbmi | Isa::Avx512Bf16 => false,
             }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -204,6 +209,22 @@ impl Cpu {
         self.matrix_shape().2
     }
 
+    /// Whether matrix products read bfloat16 activations in pairs.
+    pub(crate) fn dots_bf16(self) -> bool {
+        struct Dots;
+        impl Kernel for Dots {
+            type Output = bool;
+
+            const DOTS_BF16: bool = true;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _simd: S) -> bool {
+                S::DOTS_BF16
+            }
+        }
+        self.run(Dots)
+    }
+
     fn matrix_shape(self) -> (usize, usize, usize) {
         struct Shape;
         impl Kernel for Shape {
@@ -232,10 +253,15 @@ impl Cpu {
             Isa::AvxVnni => unsafe { avx2::run_vnni(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx512Vbmi if K::BYTE_TABLES => unsafe { avx512::run_vbmi(kernel) },
+            Isa::Avx512Bf16 if K::DOTS_BF16 => unsafe { avx512::run_bf16(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above; what has BF16 has VBMI and BITALG.
+            Isa::Avx512Vbmi | Isa::Avx512Bf16 if K::BYTE_TABLES => unsafe {
+                avx512::run_vbmi(kernel)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx512 | Isa::Avx512Vbmi => unsafe { avx512::run(kernel) },
+            Isa::Avx512 | Isa::Avx512Vbmi | Isa::Avx512Bf16 => unsafe { avx512::run(kernel) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Isa::Neon => unsafe { neon::run(kernel) },
@@ -260,6 +286,10 @@ pub(crate) trait Kernel {
     /// [`Lanes::BYTE_TABLES`]. It need not where it does not use them.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const BYTE_TABLES: bool = false;
+
+    /// The same of those that differ only by [`Lanes::DOTS_BF16`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    const DOTS_BF16: bool = false;
 
     /// The algorithm. Implementations are `#[inline(always)]`, so that the whole of it is compiled
     /// with the features of `simd` enabled.

@@ -27,6 +27,11 @@
 //! in ascending order, rounded once; then `s[j] + s[j + 8]` for `j < 8`, of these those that are 4
 //! apart, then 2 and 1; and `y = t + y`. Behind the end of a row there are zeros up to a whole number
 //! of sixteen.
+//!
+//! BF16 weights are multiplied with activations rounded to bfloat16 (nearest, ties to even; what is
+//! less than 2⁻⁷² counts as zero), and are taken in pairs: sixteen sums, `s[j] = w[k + 1] * x[k + 1] +
+//! s[j]` and then `s[j] = w[k] * x[k] + s[j]`, where `k = 32 i + 2 j`, for `i` in ascending order, each
+//! rounded once. The rest is as above, with zeros up to a whole number of 32.
 
 mod ahead;
 mod float;
@@ -217,6 +222,8 @@ impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
 
     const BYTE_TABLES: bool = B::BYTE_TABLES;
 
+    const DOTS_BF16: bool = B::DOTS_BF16;
+
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         B::multiply(simd, &Rows::new(&self.chunk));
@@ -230,6 +237,9 @@ pub(crate) trait Weights {
 
     /// Whether they are unpacked with [`Lanes::BYTE_TABLES`] where there are any.
     const BYTE_TABLES: bool = false;
+
+    /// Whether they are multiplied with [`Lanes::DOTS_BF16`] where that is an instruction.
+    const DOTS_BF16: bool = false;
 
     /// Whether a product with these columns does with fewer rows than a vector has lanes.
     #[inline(always)]

@@ -55,6 +55,33 @@ macro_rules! floats_with_avx2 {
             }
 
             #[inline(always)]
+            fn load_first_bf16(self, from: &[u32; WIDTH]) -> [__m256; 2] {
+                let from = from.as_ptr().cast::<__m256i>();
+                // SAFETY: the token proves AVX2; `from` points to sixteen words.
+                unsafe {
+                    let (low, high) = (_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1)));
+                    [
+                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+                    ]
+                }
+            }
+
+            #[inline(always)]
+            fn load_second_bf16(self, from: &[u32; WIDTH]) -> [__m256; 2] {
+                let from = from.as_ptr().cast::<__m256i>();
+                // SAFETY: the token proves AVX2; `from` points to sixteen words.
+                unsafe {
+                    let (low, high) = (_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1)));
+                    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+                    [
+                        _mm256_castsi256_ps(_mm256_and_si256(low, upper)),
+                        _mm256_castsi256_ps(_mm256_and_si256(high, upper)),
+                    ]
+                }
+            }
+
+            #[inline(always)]
             fn store(self, x: [__m256; 2], to: &mut [f32; WIDTH]) {
                 let to = to.as_mut_ptr();
                 // SAFETY: the token proves AVX2; `to` points to room for sixteen floats.

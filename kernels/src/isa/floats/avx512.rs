@@ -5,7 +5,7 @@ use super::{Floats, WIDTH};
 use crate::isa::avx512::Avx512;
 use std::arch::x86_64::*;
 
-impl<const VBMI: bool> Floats for Avx512<VBMI> {
+impl<const VBMI: bool, const BF16: bool> Floats for Avx512<VBMI, BF16> {
     type Vector = __m512;
     type Whole = __m512i;
     type Pairs = __m512i;
@@ -36,6 +36,25 @@ impl<const VBMI: bool> Floats for Avx512<VBMI> {
         unsafe {
             let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn load_first_bf16(self, from: &[u32; WIDTH]) -> __m512 {
+        // SAFETY: the token proves AVX-512; `from` is sixteen words.
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs))
+        }
+    }
+
+    #[inline(always)]
+    fn load_second_bf16(self, from: &[u32; WIDTH]) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.as_ptr().cast());
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(pairs, upper))
         }
     }
 

@@ -85,6 +85,33 @@ macro_rules! floats_with_neon {
             }
 
             #[inline(always)]
+            fn load_first_bf16(self, from: &[u32; WIDTH]) -> [float32x4_t; 4] {
+                let from = from.as_ptr();
+                let mut x = self.zero();
+                for (i, x) in x.iter_mut().enumerate() {
+                    // SAFETY: the token proves NEON; `from` points to sixteen words.
+                    *x = unsafe {
+                        vreinterpretq_f32_u32(vshlq_n_u32::<16>(vld1q_u32(from.add(4 * i))))
+                    };
+                }
+                x
+            }
+
+            #[inline(always)]
+            fn load_second_bf16(self, from: &[u32; WIDTH]) -> [float32x4_t; 4] {
+                let from = from.as_ptr();
+                let mut x = self.zero();
+                for (i, x) in x.iter_mut().enumerate() {
+                    // SAFETY: the token proves NEON; `from` points to sixteen words.
+                    *x = unsafe {
+                        let pairs = vld1q_u32(from.add(4 * i));
+                        vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff_0000)))
+                    };
+                }
+                x
+            }
+
+            #[inline(always)]
             fn store(self, x: [float32x4_t; 4], to: &mut [f32; WIDTH]) {
                 // SAFETY: the token proves Advanced SIMD; `to` has room for sixteen floats.
                 unsafe { vst1q_f32_x4(to.as_mut_ptr(), float32x4x4_t(x[0], x[1], x[2], x[3])) }

@@ -33,6 +33,16 @@ impl Floats for Scalar {
     }
 
     #[inline(always)]
+    fn load_first_bf16(self, from: &[u32; WIDTH]) -> [f32; WIDTH] {
+        from_fn(|i| f32::from_bits(from[i] << 16))
+    }
+
+    #[inline(always)]
+    fn load_second_bf16(self, from: &[u32; WIDTH]) -> [f32; WIDTH] {
+        from_fn(|i| f32::from_bits(from[i] & 0xffff_0000))
+    }
+
+    #[inline(always)]
     fn store(self, x: [f32; WIDTH], to: &mut [f32; WIDTH]) {
         *to = x;
     }

@@ -35,6 +35,8 @@ impl Kernel for Everything {
             simd.load_f16(&bits),
             products(simd, &bits, b),
             simd.load_bf16(&bits),
+            simd.load_first_bf16(&self.a.map(f32::to_bits)),
+            simd.load_second_bf16(&self.a.map(f32::to_bits)),
             simd.load_partial(&self.a[..7], 3.0),
             simd.splat(simd.sum(a)),
             simd.splat(simd.maximum(a)),

@@ -2,30 +2,32 @@
 
 use super::super::avx512::Avx512;
 use super::super::frame;
-use super::{ByteTables, CodeRange, Lanes, Task};
+use super::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly};
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 #[allow(unsafe_code)]
-// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run` and `run_vbmi`,
-// whose callers established that the CPU has the features they need; memory operands are vouched for
-// by the caller of the `unsafe fn` they stand in.
+// SAFETY, of every intrinsic below: an `Avx512` is constructed only by `avx512::run`, `run_vbmi` and
+// `run_bf16`, whose callers established that the CPU has the features they need; memory operands are
+// vouched for by the caller of the `unsafe fn` they stand in.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl<const VBMI: bool> Lanes for Avx512<VBMI> {
+impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
     const ROWS: usize = 16;
     const COLUMNS: usize = 8;
     const SIGNED_OFFSET: i32 = 128;
     const SCALES_BY_POWERS: bool = true;
     const BYTE_TABLES: bool = VBMI;
+    const DOTS_BF16: bool = BF16;
     type Int = __m512i;
     type Float = __m512;
 
     #[inline(always)]
     fn call<T: Task<Self>>(self, task: T) {
-        if VBMI {
-            unsafe { call_vbmi(self, task) }
-        } else {
-            unsafe { call(self, task) }
+        match (VBMI, BF16) {
+            (_, true) => unsafe { call_bf16(self, task) },
+            (true, _) => unsafe { call_vbmi(self, task) },
+            _ => unsafe { call(self, task) },
         }
     }
 
@@ -319,6 +321,39 @@ impl<const VBMI: bool> Lanes for Avx512<VBMI> {
     }
 
     #[inline(always)]
+    fn dot_bf16(self, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
+        if !BF16 {
+            return dot_bf16_exactly(self, a, b, sum);
+        }
+        // SAFETY of the transmutations: both types are 64 bytes that may be anything.
+        unsafe {
+            let a: __m512bh = transmute(a);
+            let b: __m512bh = transmute(b);
+            _mm512_dpbf16_ps(sum, a, b)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(self, from: *const i32) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn least_bf16(self, least: __m512i, pairs: __m512i) -> __m512i {
+        // Twice the bits has no sign; less one, zero is the largest.
+        unsafe {
+            let twice = _mm512_add_epi16(pairs, pairs);
+            _mm512_min_epu16(least, _mm512_add_epi16(twice, _mm512_set1_epi16(-1)))
+        }
+    }
+
+    #[inline(always)]
+    fn any_bf16_below(self, least: __m512i, bound: u16) -> bool {
+        let bound = (2 * bound - 1) as i16;
+        unsafe { _mm512_cmplt_epu16_mask(least, _mm512_set1_epi16(bound)) != 0 }
+    }
+
+    #[inline(always)]
     fn scale_by_power(self, a: __m512, exponent: f32) -> __m512 {
         unsafe { _mm512_scalef_ps(a, _mm512_set1_ps(exponent)) }
     }
@@ -416,6 +451,20 @@ unsafe fn call<S, T: Task<S>>(simd: S, task: T) {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[target_feature(enable = "avx512vbmi,avx512bitalg")]
 unsafe fn call_vbmi<S, T: Task<S>>(simd: S, task: T) {
+    frame::align();
+    task.run(simd);
+}
+
+/// Runs `task` with AVX-512 and BF16 enabled.
+///
+/// # Safety
+///
+/// The CPU has the features.
+#[allow(unsafe_code)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512bf16")]
+unsafe fn call_bf16<S, T: Task<S>>(simd: S, task: T) {
     frame::align();
     task.run(simd);
 }

@@ -1,6 +1,6 @@
 //! A few columns of float weights: rows are read one after the other, in the order of the file, with
-//! sixteen weights of a row across lanes. Each weight is widened once and multiplied with every
-//! column of a panel.
+//! sixteen weights of a row, or pairs of them, across lanes. Each weight is widened once, if at all,
+//! and multiplied with every column of a panel.
 //!
 //! With one column that stays in the first-level cache, rows are read as a whole and nothing is asked
 //! for ahead: they are one sequential stream, which the hardware follows by itself, better than if it
@@ -9,27 +9,105 @@
 //! much of the columns at a time as the first-level cache holds; meanwhile the rows behind them are
 //! asked for. So it is with weights of four bytes, however long their rows.
 
-use super::Widen;
-use crate::activations::Panels;
+use crate::activations::{Activations, Panels};
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{Floats, Lanes, Simd, WIDTH};
+use crate::isa::{Floats, Lanes, Simd, Task, WIDTH};
 use crate::matmul::tiled::{OfWidth, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Vectors of a block.
-const VECTORS: usize = SUPER / WIDTH;
+/// How vectors of a row's weights are multiplied with those of a column.
+pub(super) trait Along<S: Simd> {
+    /// Bytes of a weight.
+    const BYTES: usize;
+
+    /// Weights that are read together, in one or two vectors. Rows end with zeros, up to a whole
+    /// number of so many.
+    const UNIT: usize;
+
+    /// Vectors of a block.
+    const VECTORS: usize;
+
+    /// Whether [`Along::watch`] must look at weights.
+    const WATCHES: bool = false;
+
+    /// A vector of activations in memory.
+    type Numbers: 'static;
+
+    /// A vector of weights or of activations.
+    type Operand: Copy;
+
+    /// Sixteen sums.
+    type Sum: Copy;
+
+    /// The activations of a column.
+    fn column(x: &Activations, column: usize) -> &[Self::Numbers];
+
+    /// Vector number `i` of the weights from `block` on.
+    ///
+    /// # Safety
+    ///
+    /// The bytes of the unit of weights that it belongs to are readable where it lies behind `block`.
+    unsafe fn weights(simd: S, block: *const u8, i: usize) -> Self::Operand;
+
+    /// A vector of activations.
+    fn activations(simd: S, x: &Self::Numbers) -> Self::Operand;
+
+    /// Sums of nothing.
+    fn nothing(simd: S) -> Self::Sum;
+
+    /// `sum` with the products of two vectors.
+    fn multiply_add(simd: S, weights: Self::Operand, x: Self::Operand, sum: Self::Sum)
+    -> Self::Sum;
+
+    /// The same, with weights of any size.
+    #[inline(always)]
+    fn multiply_add_exactly(
+        simd: S,
+        weights: Self::Operand,
+        x: Self::Operand,
+        sum: Self::Sum,
+    ) -> Self::Sum {
+        Self::multiply_add(simd, weights, x, sum)
+    }
+
+    /// What is known of weights before any was looked at.
+    #[inline(always)]
+    fn unseen(_: S) -> Option<Self::Operand> {
+        None
+    }
+
+    /// What is known after some more.
+    #[inline(always)]
+    fn watch(_: S, seen: Option<Self::Operand>, _weights: Self::Operand) -> Option<Self::Operand> {
+        seen
+    }
+
+    /// Whether there was a weight that [`Along::multiply_add`] is not exact with.
+    #[inline(always)]
+    fn any_too_small(_: S, _seen: Option<Self::Operand>) -> bool {
+        false
+    }
+
+    /// The sums as a vector of floats.
+    fn vector(simd: S, sum: Self::Sum) -> S::Vector;
+}
+
+/// Bytes of the vectors of a block of activations.
+const fn block_bytes<S: Simd, T: Along<S>>() -> usize {
+    T::VECTORS * size_of::<T::Numbers>()
+}
 
 /// Rows that several columns are multiplied with before the next rows.
 const STRIP: usize = ROWS_MULTIPLE;
 
-/// Blocks of activations that stay in the first-level cache: 16 KB.
-const NEAR: usize = 16;
+/// Bytes of activations that stay in the first-level cache.
+const NEAR: usize = 16 << 10;
 
-/// The same, where whole rows are read between two uses: 12 KB.
-const NEAR_ROWS: usize = 12;
+/// The same, where whole rows are read between two uses.
+const NEAR_ROWS: usize = 12 << 10;
 
 /// Rows that one column which is longer is multiplied with side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -45,10 +123,11 @@ const fn side_by_side<S: Floats>() -> usize {
 
 /// The product of the rows with all columns.
 #[inline(always)]
-pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
+pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
     let panels = Panels::new(rows.x.columns(), side_by_side::<S>().min(S::COLUMNS));
     let matrix = rows.weights;
-    let short = B::BYTES < 4 && matrix.cols <= NEAR_ROWS * SUPER;
+    let near = NEAR_ROWS / block_bytes::<S, T>() * SUPER;
+    let short = T::BYTES < 4 && matrix.cols <= near;
     let in_order = rows.x.columns() == 1 && short;
     let mut start = rows.rows.start;
     while start < rows.rows.end {
@@ -65,14 +144,14 @@ pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
             .as_ptr()
             .wrapping_add(next * matrix.row_bytes);
         for panel in 0..panels.count() {
-            let task = Columns::<B> {
+            let task = Columns::<T> {
                 rows,
                 strip: start..end,
                 columns: panels.get(panel),
                 panel: (panel, panels.count()),
                 in_order,
                 ahead: &mut ahead,
-                format: PhantomData,
+                weights: PhantomData,
             };
             by_width(simd, task.columns.len(), task);
         }
@@ -81,7 +160,7 @@ pub(super) fn few_columns<S: Simd, B: Widen>(simd: S, rows: &Rows<'_>) {
 }
 
 /// Rows to multiply with the columns of one panel.
-struct Columns<'r, 'a, B> {
+struct Columns<'r, 'a, T> {
     rows: &'r Rows<'a>,
     strip: Range<usize>,
     columns: Range<usize>,
@@ -91,10 +170,10 @@ struct Columns<'r, 'a, B> {
     in_order: bool,
     /// What is to be asked for next.
     ahead: &'r mut *const u8,
-    format: PhantomData<B>,
+    weights: PhantomData<T>,
 }
 
-impl<S: Simd, B: Widen> OfWidth<S> for Columns<'_, '_, B> {
+impl<S: Simd, T: Along<S>> OfWidth<S> for Columns<'_, '_, T> {
     #[inline(always)]
     fn run<const W: usize>(mut self, simd: S) {
         if W == 1 && self.in_order {
@@ -113,17 +192,21 @@ impl<S: Simd, B: Widen> OfWidth<S> for Columns<'_, '_, B> {
     }
 }
 
-impl<B: Widen> Columns<'_, '_, B> {
+impl<T> Columns<'_, '_, T> {
     /// Multiplies the rows with the columns, `R` rows side by side.
     #[inline(always)]
-    fn strip<S: Simd, const R: usize, const W: usize>(&mut self, simd: S) {
+    fn strip<S: Simd, const R: usize, const W: usize>(&mut self, simd: S)
+    where
+        T: Along<S>,
+    {
         let Range { start, end } = self.strip;
         let left_over = start + (end - start) / R * R;
         // Of every `R` rows, and at the end of each row that is left over.
         let mut sums = [simd.zero(); STRIP];
         let blocks = self.rows.weights.cols().div_ceil(SUPER);
-        for block in (0..blocks).step_by(NEAR / W) {
-            let blocks = block..blocks.min(block + NEAR / W);
+        let near = NEAR / block_bytes::<S, T>() / W;
+        for block in (0..blocks).step_by(near) {
+            let blocks = block..blocks.min(block + near);
             for (row, y) in (start..left_over).step_by(R).zip(&mut sums) {
                 *y = self.add::<S, R, W>(simd, row, blocks.clone(), *y);
             }
@@ -148,70 +231,95 @@ impl<B: Widen> Columns<'_, '_, B> {
         row: usize,
         blocks: Range<usize>,
         mut y: S::Vector,
-    ) -> S::Vector {
+    ) -> S::Vector
+    where
+        T: Along<S>,
+    {
         let matrix = self.rows.weights;
         let cols = matrix.cols();
         let bytes = &matrix.bytes()[row * matrix.row_bytes..(row + R) * matrix.row_bytes];
         let mut x = [[].as_slice(); W];
         for (c, x) in x.iter_mut().enumerate() {
-            *x = self.rows.x.column_floats(self.columns.start + c);
+            *x = T::column(self.rows.x, self.columns.start + c);
         }
+        // Bytes of a vector of weights, in the mean.
+        let step = SUPER * T::BYTES / T::VECTORS;
         let whole = blocks.end.min(cols / SUPER);
         for block in blocks.start..whole {
-            let mut of_block = [&[[0.0; WIDTH]; VECTORS]; W];
-            for c in 0..W {
-                let Some(vectors) = x[c][block * VECTORS..].first_chunk() else {
-                    unreachable!("a column is as long as a row");
-                };
-                of_block[c] = vectors;
+            let mut of_block = x;
+            for x in &mut of_block {
+                *x = &x[block * T::VECTORS..][..T::VECTORS];
             }
             // Every panel asks for its share.
             let asks = !self.in_order && block % self.panel.1 == self.panel.0;
-            let mut sums = [[simd.zero(); W]; R];
-            for i in 0..VECTORS {
-                if asks && (R * WIDTH * B::BYTES >= LINE || i % 2 == 0) {
-                    for line in (0..R * WIDTH * B::BYTES).step_by(LINE) {
-                        Lanes::prefetch(simd, self.ahead.wrapping_add(line));
+            let mut sums = [[T::nothing(simd); W]; R];
+            let mut seen = T::unseen(simd);
+            let mut starts = [bytes.as_ptr(); R];
+            for (r, start) in starts.iter_mut().enumerate() {
+                let offset = r * matrix.row_bytes + block * SUPER * T::BYTES;
+                debug_assert!(offset + SUPER * T::BYTES <= bytes.len());
+                // SAFETY: the block lies within the row.
+                *start = unsafe { start.add(offset) };
+            }
+            for two in 0..T::VECTORS / 2 {
+                for i in [2 * two, 2 * two + 1] {
+                    if asks && (R * step >= LINE || i % 2 == 0) {
+                        for line in (0..R * step).step_by(LINE) {
+                            Lanes::prefetch(simd, self.ahead.wrapping_add(line));
+                        }
+                        *self.ahead = self.ahead.wrapping_add((R * step).max(LINE));
                     }
-                    let asked = (R * WIDTH * B::BYTES).max(LINE);
-                    *self.ahead = self.ahead.wrapping_add(asked);
-                }
-                let mut weights = [simd.zero(); R];
-                for r in 0..R {
-                    let offset = r * matrix.row_bytes + (block * VECTORS + i) * WIDTH * B::BYTES;
-                    debug_assert!(offset + WIDTH * B::BYTES <= bytes.len());
-                    // SAFETY: the block lies within the row.
-                    weights[r] = unsafe { B::load(simd, bytes.as_ptr().add(offset)) };
-                }
-                for c in 0..W {
-                    let x = simd.load(&of_block[c][i]);
+                    let mut weights = [T::activations(simd, &of_block[0][i]); R];
                     for r in 0..R {
-                        sums[r][c] = simd.multiply_add(weights[r], x, sums[r][c]);
+                        // SAFETY: there are as many vectors in the block.
+                        weights[r] = unsafe { T::weights(simd, starts[r], i) };
+                        seen = T::watch(simd, seen, weights[r]);
+                    }
+                    for c in 0..W {
+                        let x = T::activations(simd, &of_block[c][i]);
+                        for r in 0..R {
+                            sums[r][c] = T::multiply_add(simd, weights[r], x, sums[r][c]);
+                        }
                     }
                 }
             }
-            y = simd.add(simd.sums(&sums), y);
+            if T::WATCHES && T::any_too_small(simd, seen) {
+                // Copies, so that all of these can stay in registers elsewhere.
+                let (again, rows, columns) = (&mut { sums }, { starts }, { of_block });
+                simd.call(Exactly::<S, T, R, W> {
+                    starts: &rows,
+                    x: &columns,
+                    sums: again,
+                });
+                sums = *again;
+            }
+            y = simd.add(sums_of::<S, T, R, W>(simd, &sums), y);
         }
         if whole < blocks.end {
-            let mut sums = [[simd.zero(); W]; R];
-            for k in (whole * SUPER..cols).step_by(WIDTH) {
-                for r in 0..R {
-                    let rest = &bytes[r * matrix.row_bytes..][..matrix.row_bytes][k * B::BYTES..];
-                    let mut copy = [0; WIDTH * size_of::<f32>()];
-                    let len = rest.len().min(WIDTH * B::BYTES);
+            let mut sums = [[T::nothing(simd); W]; R];
+            let vectors = T::UNIT * T::VECTORS / SUPER;
+            for k in (whole * SUPER..cols).step_by(T::UNIT) {
+                let mut copies = [[0; LINE]; R];
+                for (r, copy) in copies.iter_mut().enumerate() {
+                    let rest = &bytes[r * matrix.row_bytes..][..matrix.row_bytes][k * T::BYTES..];
+                    let len = rest.len().min(T::UNIT * T::BYTES);
                     // SAFETY: both have as many bytes.
                     unsafe {
                         std::ptr::copy_nonoverlapping(rest.as_ptr(), copy.as_mut_ptr(), len);
                     }
-                    // SAFETY: the copy is as many bytes as sixteen of the widest weights.
-                    let weights = unsafe { B::load(simd, copy.as_ptr()) };
-                    for c in 0..W {
-                        let x = simd.load(&x[c][k / WIDTH]);
-                        sums[r][c] = simd.multiply_add(weights, x, sums[r][c]);
+                }
+                for i in 0..vectors {
+                    for (r, copy) in copies.iter().enumerate() {
+                        // SAFETY: the copy is as many bytes as a unit of any weights.
+                        let weights = unsafe { T::weights(simd, copy.as_ptr(), i) };
+                        for c in 0..W {
+                            let x = T::activations(simd, &x[c][k / T::UNIT * vectors + i]);
+                            sums[r][c] = T::multiply_add_exactly(simd, weights, x, sums[r][c]);
+                        }
                     }
                 }
             }
-            y = simd.add(simd.sums(&sums), y);
+            y = simd.add(sums_of::<S, T, R, W>(simd, &sums), y);
         }
         y
     }
@@ -227,6 +335,47 @@ impl<B: Widen> Columns<'_, '_, B> {
                 column[r] = results[r * W + c];
             }
             self.rows.write(self.columns.start + c, row, &column);
+        }
+    }
+}
+
+/// The sum of each vector of sums: that of `sums[r][c]` in lane `r W + c`.
+#[inline(always)]
+fn sums_of<S: Simd, T: Along<S>, const R: usize, const W: usize>(
+    simd: S,
+    sums: &[[T::Sum; W]; R],
+) -> S::Vector {
+    let mut vectors = [[simd.zero(); W]; R];
+    for r in 0..R {
+        for c in 0..W {
+            vectors[r][c] = T::vector(simd, sums[r][c]);
+        }
+    }
+    simd.sums(&vectors)
+}
+
+/// A block to multiply once more, because there is a weight in it that needs it.
+struct Exactly<'b, S: Simd, T: Along<S>, const R: usize, const W: usize> {
+    /// The block's first weight in each row, all of which are readable.
+    starts: &'b [*const u8; R],
+    x: &'b [&'b [T::Numbers]; W],
+    sums: &'b mut [[T::Sum; W]; R],
+}
+
+impl<S: Simd, T: Along<S>, const R: usize, const W: usize> Task<S> for Exactly<'_, S, T, R, W> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        *self.sums = [[T::nothing(simd); W]; R];
+        for i in 0..T::VECTORS {
+            for r in 0..R {
+                // SAFETY: there are as many vectors in the block.
+                let weights = unsafe { T::weights(simd, self.starts[r], i) };
+                for c in 0..W {
+                    let x = T::activations(simd, &self.x[c][i]);
+                    let sum = &mut self.sums[r][c];
+                    *sum = T::multiply_add_exactly(simd, weights, x, *sum);
+                }
+            }
         }
     }
 }

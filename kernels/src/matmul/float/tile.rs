@@ -1,6 +1,6 @@
-//! Many columns of float weights: tiles of widened weights, rows across lanes.
+//! Many columns of float weights: tiles of widened weights, or of pairs, rows across lanes.
 
-use super::Widen;
+use crate::activations::Activations;
 use crate::formats::SUPER;
 use crate::isa::{Lanes, WIDTH};
 use crate::matmul::ahead::Ahead;
@@ -18,40 +18,84 @@ const HALF: usize = WIDTH / 2;
 /// as few as possible wait for their partners.
 const CLASSES: [usize; HALF] = [0, 4, 2, 6, 1, 5, 3, 7];
 
-/// The weights from number `k` of every row on, as many as sixteen bytes hold; behind the end of a
-/// row they are 0.
-#[inline(always)]
-fn weights<S: Lanes, B: Widen>(simd: S, panel: &Panel<'_>, k: usize) -> [S::Float; 8] {
-    let offset = k * B::BYTES;
-    if offset + 16 <= panel.stride {
-        // SAFETY: there are `S::ROWS` rows of `stride` bytes, and the sixteen lie within each.
-        return unsafe { B::gather(simd, panel.base.add(offset), panel.stride) };
+/// What a tile is made of, and how it is multiplied.
+pub(super) trait Elements<S: Lanes> {
+    /// Bytes of a weight.
+    const BYTES: usize;
+
+    /// Rows end with zeros, up to a whole number of so many weights.
+    const UNIT: usize;
+
+    /// Weights of an element.
+    const PER_ELEMENT: usize;
+
+    /// Whether [`Elements::Exactly`] is needed where [`Elements::any_too_small`].
+    const WATCHES: bool = false;
+
+    /// What one column's activations of an element are.
+    type Number: Copy + 'static;
+
+    /// Some consecutive weights of each row.
+    type Element: Copy;
+
+    /// The same elements, for weights of any size.
+    type Exactly: Elements<S, Number = Self::Number, Element = Self::Element>;
+
+    /// The activations of a panel.
+    fn panel<'x>(x: &'x Activations, columns: &Range<usize>) -> &'x [Self::Number];
+
+    /// An element of zeros.
+    fn nothing(simd: S) -> Self::Element;
+
+    /// Puts the weights in sixteen bytes of each row into a tile, in the order of activations; the
+    /// first is number `k` of the block, and rows are where they begin and how far apart.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::gather16`].
+    unsafe fn gather(
+        simd: S,
+        rows: (*const u8, usize),
+        tile: &mut [Self::Element; SUPER],
+        k: usize,
+    );
+
+    /// Whether there is a weight that [`Elements::multiply_add`] is not exact with.
+    #[inline(always)]
+    fn any_too_small(_: S, _elements: &[Self::Element]) -> bool {
+        false
     }
-    let mut copies = [[0u8; 16]; ROWS_MULTIPLE];
-    if let Some(rest) = panel.stride.checked_sub(offset) {
-        for (r, copy) in copies[..S::ROWS].iter_mut().enumerate() {
-            // SAFETY: the row is one of the panel's, and its bytes from `offset` on are as many.
-            unsafe {
-                let from = panel.base.add(r * panel.stride + offset);
-                std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), rest);
-            }
-        }
-    }
-    // SAFETY: `copies` holds sixteen bytes for each of at least `S::ROWS` rows.
-    unsafe { B::gather(simd, copies.as_ptr().cast(), 16) }
+
+    /// For each column: its sum with the products of an element and its number.
+    fn multiply_add<const W: usize>(
+        simd: S,
+        element: Self::Element,
+        x: &[Self::Number; W],
+        sums: [S::Float; W],
+    ) -> [S::Float; W];
 }
 
-/// Marks a float format as what a tile is made of.
-pub(super) struct Float<B>(PhantomData<B>);
+/// A block of weights.
+pub(super) struct Tile<E> {
+    /// Pairs fill half of it.
+    elements: [E; SUPER],
+    too_small: bool,
+}
 
-impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
-    type Tile = [S::Float; SUPER];
+/// Marks elements that tiles are made of.
+pub(super) struct Tiles<T>(PhantomData<T>);
 
-    const BLOCK_BYTES: usize = SUPER * B::BYTES;
+impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
+    type Tile = Tile<T::Element>;
+
+    const BLOCK_BYTES: usize = SUPER * T::BYTES;
 
     #[inline(always)]
     fn tile(simd: S) -> Self::Tile {
-        [simd.splat_float(0.0); SUPER]
+        Tile {
+            elements: [T::nothing(simd); SUPER],
+            too_small: false,
+        }
     }
 
     #[inline(always)]
@@ -67,11 +111,14 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
         _: bool,
         _: &mut Ahead,
     ) {
-        let step = 16 / B::BYTES;
         let start = block * SUPER;
-        for k in (0..padded(panel.cols, block)).step_by(step) {
-            let weights = weights::<S, B>(simd, panel, start + k);
-            tile[k..k + step].copy_from_slice(&weights[..step]);
+        let weights = padded::<S, T>(panel.cols, block);
+        for k in (0..weights).step_by(16 / T::BYTES) {
+            sixteen_bytes::<S, T>(simd, panel, start + k, (&mut tile.elements, k));
+        }
+        if T::WATCHES {
+            let elements = &tile.elements[..weights / T::PER_ELEMENT];
+            tile.too_small = T::any_too_small(simd, elements);
         }
     }
 
@@ -83,41 +130,94 @@ impl<S: Lanes, B: Widen> Tiled<S> for Float<B> {
         mut sums: Sums<'_>,
         ahead: &mut Ahead,
     ) {
-        let tile = &tile[..padded(rows.weights.cols(), sums.block)];
+        let weights = padded::<S, T>(rows.weights.cols(), sums.block);
+        let elements = &tile.elements[..weights / T::PER_ELEMENT];
         for panel in sums.panels.clone() {
             ahead.ask(simd);
             let columns = rows.x.panels().get(panel);
-            let task = Columns {
-                rows,
-                tile,
-                columns,
-                sums: &mut sums,
-            };
-            by_width(simd, task.columns.len(), task);
+            if T::WATCHES && tile.too_small {
+                let task = Columns::<_, T::Exactly>::new(rows, elements, columns, &mut sums);
+                by_width(simd, task.columns.len(), task);
+            } else {
+                let task = Columns::<_, T>::new(rows, elements, columns, &mut sums);
+                by_width(simd, task.columns.len(), task);
+            }
         }
     }
 }
 
+/// Puts sixteen bytes of every row, those of the weights from number `weight` on, into a tile from
+/// place `k` on; behind the end of a row weights are 0.
+#[inline(always)]
+fn sixteen_bytes<S: Lanes, T: Elements<S>>(
+    simd: S,
+    panel: &Panel<'_>,
+    weight: usize,
+    (tile, k): (&mut [T::Element; SUPER], usize),
+) {
+    let offset = weight * T::BYTES;
+    if offset + 16 <= panel.stride {
+        // SAFETY: there are `S::ROWS` rows of `stride` bytes, and the sixteen lie within each.
+        unsafe {
+            let base = panel.base.add(offset);
+            return T::gather(simd, (base, panel.stride), tile, k);
+        }
+    }
+    let mut copies = [[0u8; 16]; ROWS_MULTIPLE];
+    if let Some(rest) = panel.stride.checked_sub(offset) {
+        for (r, copy) in copies[..S::ROWS].iter_mut().enumerate() {
+            // SAFETY: the row is one of the panel's, and its bytes from `offset` on are as many.
+            unsafe {
+                let from = panel.base.add(r * panel.stride + offset);
+                std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), rest);
+            }
+        }
+    }
+    // SAFETY: `copies` holds sixteen bytes for each of at least `S::ROWS` rows.
+    unsafe { T::gather(simd, (copies.as_ptr().cast(), 16), tile, k) }
+}
+
 /// Weights of a block of rows of `cols` weights, with zeros up to a whole number of each class.
 #[inline(always)]
-fn padded(cols: usize, block: usize) -> usize {
-    (cols - block * SUPER).min(SUPER).next_multiple_of(WIDTH)
+fn padded<S: Lanes, T: Elements<S>>(cols: usize, block: usize) -> usize {
+    (cols - block * SUPER).min(SUPER).next_multiple_of(T::UNIT)
 }
 
 /// A tile to multiply with one panel of columns.
-struct Columns<'r, 'a, 's, 'y, F> {
+struct Columns<'r, 'a, 's, 'y, E, T> {
     rows: &'r Rows<'a>,
-    tile: &'r [F],
+    tile: &'r [E],
     columns: Range<usize>,
     sums: &'s mut Sums<'y>,
+    elements: PhantomData<T>,
 }
 
-impl<S: Lanes> OfWidth<S> for Columns<'_, '_, '_, '_, S::Float> {
+impl<'r, 'a, 's, 'y, E, T> Columns<'r, 'a, 's, 'y, E, T> {
+    #[inline(always)]
+    fn new(
+        rows: &'r Rows<'a>,
+        tile: &'r [E],
+        columns: Range<usize>,
+        sums: &'s mut Sums<'y>,
+    ) -> Self {
+        Columns {
+            rows,
+            tile,
+            columns,
+            sums,
+            elements: PhantomData,
+        }
+    }
+}
+
+impl<S: Lanes, T: Elements<S>> OfWidth<S> for Columns<'_, '_, '_, '_, T::Element, T> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        let x = &self.rows.x.panel_floats(&self.columns)[self.sums.block * SUPER * W..];
+        let block = self.sums.block * (SUPER / T::PER_ELEMENT);
+        let x = &T::panel(self.rows.x, &self.columns)[block * W..];
         let (x, _) = x.as_chunks::<W>();
         let x = &x[..self.tile.len()];
+        let len = self.rows.x.column_len().next_multiple_of(T::UNIT) / T::PER_ELEMENT;
         // Sums that wait for their partners: of two classes, of four, of eight.
         let mut waiting = [const { MaybeUninit::<[S::Float; W]>::uninit() }; 3];
         let mut sum = [simd.splat_float(0.0); W];
@@ -125,13 +225,12 @@ impl<S: Lanes> OfWidth<S> for Columns<'_, '_, '_, '_, S::Float> {
             // What comes next: another class of these columns, at last the first of the next panel's.
             let next = match CLASSES.get(place + 1) {
                 Some(&class) => x.as_ptr().wrapping_add(class),
-                None => x
-                    .as_ptr()
-                    .wrapping_add(self.rows.x.column_len().next_multiple_of(WIDTH)),
+                None => x.as_ptr().wrapping_add(len),
             };
-            sum = match (self.tile[class..].first_chunk(), x[class..].first_chunk()) {
-                (Some(tile), Some(x)) => whole_class(simd, tile, x, next),
-                _ => class_of(simd, &self.tile[class..], &x[class..]),
+            let (tile, x) = (&self.tile[class..], &x[class..]);
+            sum = match T::PER_ELEMENT {
+                1 => two_classes::<S, T, W, SPAN>(simd, tile, x, next),
+                _ => two_classes::<S, T, W, SPAN_OF_PAIRS>(simd, tile, x, next),
             };
             let mut level = 0;
             while place >> level & 1 == 1 {
@@ -151,37 +250,60 @@ impl<S: Lanes> OfWidth<S> for Columns<'_, '_, '_, '_, S::Float> {
     }
 }
 
-/// From the first weight of a class to the last one of the class beside it, in a whole block.
+/// From the first element of a class to the last one of the class beside it, in a whole block.
 const SPAN: usize = SUPER - HALF + 1;
 
-/// The sums of the products of a class and of the one beside it, of a whole block; `tile` and `x`
-/// begin with the class's first.
+/// The same, where elements are pairs.
+const SPAN_OF_PAIRS: usize = SUPER / 2 - HALF + 1;
+
+/// The sums of the products of a class and of the one beside it; `tile` and `x` begin with the
+/// class's first. In a whole block they are `LEN` long, or longer.
 #[inline(always)]
-fn whole_class<S: Lanes, const W: usize>(
+fn two_classes<S: Lanes, T: Elements<S>, const W: usize, const LEN: usize>(
     simd: S,
-    tile: &[S::Float; SPAN],
-    x: &[[f32; W]; SPAN],
-    next: *const [f32; W],
+    tile: &[T::Element],
+    x: &[[T::Number; W]],
+    next: *const [T::Number; W],
+) -> [S::Float; W] {
+    match (tile.first_chunk(), x.first_chunk()) {
+        (Some(tile), Some(x)) => whole_classes::<S, T, W, LEN>(simd, tile, x, next),
+        _ => rest_of_classes::<S, T, W>(simd, tile, x),
+    }
+}
+
+/// The same, of a whole block.
+#[inline(always)]
+fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const LEN: usize>(
+    simd: S,
+    tile: &[T::Element; LEN],
+    x: &[[T::Number; W]; LEN],
+    next: *const [T::Number; W],
 ) -> [S::Float; W] {
     let mut sums = [[simd.splat_float(0.0); W]; 2];
     // Without a loop's end to foresee, one class follows the other without a pause.
     unrolled!(I in 16, {
         const K: usize = I * WIDTH;
-        simd.prefetch_near(next.wrapping_add(K).cast());
-        simd.prefetch_near(next.wrapping_add(K + HALF).cast());
-        sums[0] = simd.multiply_add_columns(tile[K], &x[K], sums[0]);
-        sums[1] = simd.multiply_add_columns(tile[K + HALF], &x[K + HALF], sums[1]);
+        if K < LEN {
+            simd.prefetch_near(next.wrapping_add(K).cast());
+            simd.prefetch_near(next.wrapping_add(K + HALF).cast());
+            sums[0] = T::multiply_add(simd, tile[K], &x[K], sums[0]);
+            sums[1] = T::multiply_add(simd, tile[K + HALF], &x[K + HALF], sums[1]);
+        }
     });
     both(simd, sums)
 }
 
 /// The same, of a block of any length.
 #[inline(always)]
-fn class_of<S: Lanes, const W: usize>(simd: S, tile: &[S::Float], x: &[[f32; W]]) -> [S::Float; W] {
+fn rest_of_classes<S: Lanes, T: Elements<S>, const W: usize>(
+    simd: S,
+    tile: &[T::Element],
+    x: &[[T::Number; W]],
+) -> [S::Float; W] {
     let mut sums = [[simd.splat_float(0.0); W]; 2];
-    for (weights, x) in tile.chunks(WIDTH).zip(x.chunks(WIDTH)) {
-        sums[0] = simd.multiply_add_columns(weights[0], &x[0], sums[0]);
-        sums[1] = simd.multiply_add_columns(weights[HALF], &x[HALF], sums[1]);
+    for (elements, x) in tile.chunks(WIDTH).zip(x.chunks(WIDTH)) {
+        sums[0] = T::multiply_add(simd, elements[0], &x[0], sums[0]);
+        sums[1] = T::multiply_add(simd, elements[HALF], &x[HALF], sums[1]);
     }
     both(simd, sums)
 }
