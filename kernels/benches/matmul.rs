@@ -3,7 +3,7 @@
 //!
 //! One column is given in bytes of weights per second, from memory (a matrix far larger than the
 //! caches) and from the second-level cache; its limit is `limits/read`. More columns are given in
-//! products per second; their limit is `limits/int8` (or `limits/float` for float weights).
+//! products per second; their limit is `limits/int8` (or `limits/float` for float weights, `limits/bf16` for BF16).
 //!
 //! `cargo bench -p yareta-kernels --bench matmul -- 'Q4_K/avx512'` measures a part of it.
 #![allow(missing_docs)] // `criterion_group!` makes a public function without any.
@@ -37,6 +37,10 @@ fn limits(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(limits::float_products(cpu, ROUNDS)));
         group.bench_function(BenchmarkId::new("float", cpu.isa()), |b| {
             b.iter(|| limits::float_products(cpu, ROUNDS));
+        });
+        group.throughput(Throughput::Elements(limits::bf16_products(cpu, ROUNDS)));
+        group.bench_function(BenchmarkId::new("bf16", cpu.isa()), |b| {
+            b.iter(|| limits::bf16_products(cpu, ROUNDS));
         });
     }
 }
@@ -81,8 +85,10 @@ impl Case {
     fn new(cpu: Cpu, format: Format, bytes: usize, columns: usize) -> Case {
         let row_bytes = format.row_bytes(COLS).expect("whole blocks");
         let rows = (bytes / row_bytes).next_multiple_of(16);
-        // What the weights are does not change what the kernels do; 0x11 makes no odd floats.
-        let weights = vec![0x11; rows * row_bytes];
+        // What the weights are does not change what the kernels do, as long as floats are of everyday
+        // size, as 0x3c makes them.
+        let byte = if format.is_float() { 0x3c } else { 0x11 };
+        let weights = vec![byte; rows * row_bytes];
         let values: Vec<f32> = (0..columns * COLS).map(|i| (i % 17) as f32 - 8.0).collect();
         let mut x = Activations::with_capacity(cpu, columns, COLS);
         let matrix = Matrix::new(format, rows, COLS, &weights).expect("whole rows");

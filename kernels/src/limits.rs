@@ -38,6 +38,17 @@ pub fn float_products(cpu: Cpu, rounds: usize) -> u64 {
     })
 }
 
+/// Multiplies and adds bfloat16 out of registers, in pairs where an instruction does, else as floats,
+/// `rounds` times over, and returns the number of products added.
+pub fn bf16_products(cpu: Cpu, rounds: usize) -> u64 {
+    match cpu.dots_bf16() {
+        true => cpu.run(Bf16 {
+            rounds: black_box(rounds),
+        }),
+        false => float_products(cpu, rounds),
+    }
+}
+
 /// Columns multiplied at once: enough independent sums to hide the latency of an instruction.
 const COLUMNS: usize = 8;
 
@@ -99,6 +110,35 @@ impl Kernel for Float {
     }
 }
 
+struct Bf16 {
+    rounds: usize,
+}
+
+impl Kernel for Bf16 {
+    type Output = u64;
+
+    const DOTS_BF16: bool = true;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        // Each pair is 0.5 and 0.25.
+        let (a, b) = (
+            simd.splat_int(0x3e80_3f00),
+            simd.splat_int(black_box(0x3e80_3f00)),
+        );
+        let mut sums = [simd.splat_float(0.0); COLUMNS];
+        for _ in 0..self.rounds {
+            for _ in 0..8 {
+                for sum in &mut sums {
+                    *sum = simd.dot_bf16(a, b, *sum);
+                }
+            }
+        }
+        black_box(sums);
+        (self.rounds * 8 * COLUMNS * 2 * S::ROWS) as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +159,8 @@ mod tests {
         for cpu in Cpu::all() {
             assert_eq!(int8_products(cpu, 3), 3 * int8_products(cpu, 1));
             assert_eq!(float_products(cpu, 3) * 4, int8_products(cpu, 3));
+            let in_word = 1 + u64::from(cpu.dots_bf16());
+            assert_eq!(bf16_products(cpu, 3), in_word * float_products(cpu, 3));
         }
     }
 }

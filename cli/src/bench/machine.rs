@@ -103,13 +103,25 @@ impl Machine {
         total as f64 / start.elapsed().as_secs_f64()
     }
 
-    /// Products of 8-bit integers and of floats added per second.
-    pub fn products(&self, means: &Means) -> (f64, f64) {
-        (
-            self.arithmetic(means, limits::int8_products),
-            self.arithmetic(means, limits::float_products),
-        )
+    /// Products added per second.
+    pub fn products(&self, means: &Means) -> Products {
+        Products {
+            int8: self.arithmetic(means, limits::int8_products),
+            float: self.arithmetic(means, limits::float_products),
+            bf16: self.arithmetic(means, limits::bf16_products),
+        }
     }
+}
+
+/// Numbers of products of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Products {
+    /// Of 8-bit integers, as quantized weights are multiplied.
+    pub int8: f64,
+    /// Of floats.
+    pub float: f64,
+    /// Of bfloat16, which are those of floats where no instruction adds them in pairs.
+    pub bf16: f64,
 }
 
 /// The limits beside each run: the mean of what was measured before and after it.
@@ -121,4 +133,6 @@ pub struct Limits {
     pub int8: Samples,
     /// Products of floats added per second.
     pub float: Samples,
+    /// Products of bfloat16 added per second.
+    pub bf16: Samples,
 }

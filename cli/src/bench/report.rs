@@ -127,16 +127,20 @@ impl Report<'_> {
         for figure in self.args.figures() {
             match figure {
                 Figure::Prompt => {
-                    let (int8, float) = side.weight_products_per_token();
+                    let products = side.weight_products_per_token();
                     let attention = side.attention_products_per_token();
-                    let int8 = format!("int8; a token has {}", count(int8 as u64));
+                    let int8 = format!("int8; a token has {}", count(products.int8 as u64));
                     let float = format!(
                         "floats; a token has {}, and {} with keys and values",
-                        count(float as u64),
+                        count(products.float as u64),
                         count(attention as u64)
                     );
                     table.row(["peak of products", &giga(&limits.int8), "G/s", &int8]);
                     table.row(["", &giga(&limits.float), "G/s", &float]);
+                    if products.bf16 > 0.0 {
+                        let bf16 = format!("bfloat16; a token has {}", count(products.bf16 as u64));
+                        table.row(["", &giga(&limits.bf16), "G/s", &bf16]);
+                    }
                 }
                 Figure::Generation => {
                     let read = format!(
@@ -216,9 +220,10 @@ impl Report<'_> {
         let mut json = json!({"tokens_per_second": side.rates(figure).json()});
         match figure {
             Figure::Prompt => {
-                let (int8, float) = side.weight_products_per_token();
-                json["int8_weight_products_per_token"] = int8.into();
-                json["float_weight_products_per_token"] = float.into();
+                let products = side.weight_products_per_token();
+                json["int8_weight_products_per_token"] = products.int8.into();
+                json["float_weight_products_per_token"] = products.float.into();
+                json["bf16_weight_products_per_token"] = products.bf16.into();
                 json["attention_products_per_token"] = side.attention_products_per_token().into();
                 if self.has_limits {
                     let shares = side.product_shares();
@@ -226,6 +231,7 @@ impl Report<'_> {
                     json["attention_share_of_peak"] = shares.attention.json();
                     json["int8_products_per_second"] = side.limits.int8.json();
                     json["float_products_per_second"] = side.limits.float.json();
+                    json["bf16_products_per_second"] = side.limits.bf16.json();
                 }
             }
             Figure::Generation => {

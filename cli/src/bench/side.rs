@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use yareta::{Cpu, Isa, KvType, MemoryPlan, Model, Session, SessionOptions, Token};
 
-use super::machine::{Limits, Machine, Means};
+use super::machine::{Limits, Machine, Means, Products};
 use super::statistics::Samples;
 use super::work::Work;
 use super::{BenchArgs, Figure};
@@ -45,7 +45,7 @@ pub struct Side {
 /// What a prompt reaches of the machine's peaks, run by run.
 pub struct ProductShares {
     /// Of the weights' products: those of quantized weights as the int8 peak allows, those of
-    /// float weights as the float peak does.
+    /// float weights as the float peak does, and of BF16 weights as that of bfloat16 does.
     pub weights: Samples,
     /// Of the attention's, all counted as products of floats.
     pub attention: Samples,
@@ -128,8 +128,9 @@ impl Side {
                 let after = machine.map(|machine| machine.products(&means));
                 self.prompt_rate.push(self.prompt as f64 / seconds);
                 if let (Some(before), Some(after)) = (before, after) {
-                    self.limits.int8.push(mean(before.0, after.0));
-                    self.limits.float.push(mean(before.1, after.1));
+                    self.limits.int8.push(mean(before.int8, after.int8));
+                    self.limits.float.push(mean(before.float, after.float));
+                    self.limits.bf16.push(mean(before.bf16, after.bf16));
                 }
             }
             Figure::Generation => {
@@ -194,9 +195,9 @@ impl Side {
         self.weight_bytes_per_token() + self.cached_bytes_per_token()
     }
 
-    /// Products of quantized and of float weights for a token of the prompt.
-    pub fn weight_products_per_token(&self) -> (f64, f64) {
-        (self.work.int8, self.work.float)
+    /// Products with weights for a token of the prompt.
+    pub fn weight_products_per_token(&self) -> Products {
+        self.work.products
     }
 
     /// Products with keys and values for a token of the prompt, in the mean of a run.
@@ -207,11 +208,13 @@ impl Side {
 
     /// The shares of the machine's peaks that prompts reach.
     pub fn product_shares(&self) -> ProductShares {
-        let (int8, float) = self.weight_products_per_token();
+        let Products { int8, float, bf16 } = self.weight_products_per_token();
         let attention = self.attention_products_per_token();
         let least_int8 = self.limits.int8.with(&self.prompt_rate, |a, _| int8 / a);
         let least_float = self.limits.float.with(&self.prompt_rate, |a, _| float / a);
+        let least_bf16 = self.limits.bf16.with(&self.prompt_rate, |a, _| bf16 / a);
         let least = least_int8.with(&least_float, |a, b| a + b);
+        let least = least.with(&least_bf16, |a, b| a + b);
         let peak = &self.limits.float;
         ProductShares {
             weights: least.with(&self.prompt_rate, |least, rate| least * rate),

@@ -1,17 +1,17 @@
 //! How much a model has to do for a token: bytes to read and products to add.
 
 use yareta::Model;
-use yareta::gguf::TensorInfo;
+use yareta::gguf::{TensorInfo, TensorType};
+
+use super::machine::Products;
 
 /// The work of one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     /// Bytes of weights that generating a token reads.
     pub bytes: f64,
-    /// Products with quantized weights of a token of a prompt, of which only the last has logits.
-    pub int8: f64,
-    /// The same with float weights.
-    pub float: f64,
+    /// Products with weights of a token of a prompt, of which only the last has logits.
+    pub products: Products,
     /// Products of a token's queries with the keys of one position, and of its weights with the
     /// values there, in all layers together.
     pub attention: f64,
@@ -52,10 +52,12 @@ impl Work {
                 work.attention += 2.0 * tensor.shape()[0] as f64;
             }
             let products = tensor.elements() as f64 * share;
-            match is_float(tensor) {
-                true => work.float += products,
-                false => work.int8 += products,
-            }
+            let of_kind = match tensor.tensor_type() {
+                TensorType::BF16 => &mut work.products.bf16,
+                kind if kind.block_len() == 1 => &mut work.products.float,
+                _ => &mut work.products.int8,
+            };
+            *of_kind += products;
         }
         work
     }
@@ -75,10 +77,6 @@ impl Work {
 
 fn is_matrix(tensor: &TensorInfo) -> bool {
     tensor.shape().len() >= 2
-}
-
-fn is_float(tensor: &TensorInfo) -> bool {
-    tensor.tensor_type().block_len() == 1
 }
 
 fn is_single_expert(name: &str) -> bool {

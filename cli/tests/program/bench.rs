@@ -29,6 +29,7 @@ fn measures_speed_memory_and_the_machine() {
         &prompt["attention_share_of_peak"],
         &prompt["int8_products_per_second"],
         &prompt["float_products_per_second"],
+        &prompt["bf16_products_per_second"],
         &generation["tokens_per_second"],
         &generation["share_of_reading"],
         &generation["bytes_read_per_second"],
@@ -41,6 +42,7 @@ fn measures_speed_memory_and_the_machine() {
     let head = 4096 * 256;
     assert_eq!(prompt["int8_weight_products_per_token"], 4.0 * layer as f64);
     assert_eq!(prompt["float_weight_products_per_token"], 0.0);
+    assert_eq!(prompt["bf16_weight_products_per_token"], 0.0);
     // A token of eight sees 4.5 positions in the mean, with 256 products for keys and for values.
     assert_eq!(
         prompt["attention_products_per_token"],
