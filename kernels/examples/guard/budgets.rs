@@ -141,7 +141,7 @@ pub fn write(subject: Subject<'_>) -> Result<(), String> {
     let mut row = |cells: &[String]| {
         let _ = write!(table, "{:14}", cells[0]);
         for cell in &cells[1..] {
-            let _ = write!(table, "{cell:>12}");
+            let _ = write!(table, " {cell:>11}");
         }
         table.push('\n');
     };

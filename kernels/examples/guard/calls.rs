@@ -30,9 +30,11 @@ fn is_hot(function: &str) -> bool {
         "run",
         "run_vnni",
         "run_vbmi",
+        "run_bf16",
         "call",
         "call_dot",
         "call_vbmi",
+        "call_bf16",
     ];
     let name = function.rsplit("::").next().unwrap_or_default();
     let isa = ["avx2", "avx512"]

@@ -40,7 +40,7 @@ impl Counter {
     pub fn isas(self) -> &'static [Isa] {
         match self {
             Counter::Callgrind => &[Isa::Scalar, Isa::Avx2],
-            Counter::Steps => &[Isa::Avx512],
+            Counter::Steps => &[Isa::Avx512, Isa::Avx512Bf16],
             Counter::Emulator => &[Isa::Neon, Isa::NeonDot, Isa::NeonI8mm],
         }
     }
@@ -75,7 +75,8 @@ pub enum Work {
 impl Work {
     /// Everything that is counted, in order.
     pub fn all() -> impl Iterator<Item = Work> {
-        let prepare = [Format::F32, Format::Q4_0, Format::Q4_K].map(Work::Prepare);
+        let prepare = [Format::F32, Format::BF16, Format::Q4_0, Format::Q4_K];
+        let prepare = prepare.map(Work::Prepare);
         Format::ALL.map(Work::Product).into_iter().chain(prepare)
     }
 
@@ -110,8 +111,9 @@ pub fn run(counter: Counter) {
         }
         Prepare::new(&values, COLS, Precision::of(format), &mut x).work();
         let row_bytes = format.row_bytes(COLS).expect("whole blocks");
-        // 0x11 makes no odd floats.
-        let weights = vec![0x11; ROWS * row_bytes];
+        // Neither makes odd floats; 0x11 would make small ones of bfloat16.
+        let byte = if format.is_float() { 0x3c } else { 0x11 };
+        let weights = vec![byte; ROWS * row_bytes];
         let matrix = Matrix::new(format, ROWS, COLS, &weights).expect("whole rows");
         let mut out = vec![0.0; ROWS * columns];
         let job = MatMul::new(matrix, &x, &mut out);
