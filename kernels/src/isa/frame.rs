@@ -15,8 +15,9 @@ struct Line(#[allow(dead_code)] [u8; 64]);
 #[inline(always)]
 pub(super) fn align() {
     let line = MaybeUninit::<Line>::uninit();
+    let address = line.as_ptr().addr();
     // SAFETY: there is no instruction; all it does is to ask for the address of the line.
     unsafe {
-        asm!("/* {line} */", line = in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags));
+        asm!("/* {address} */", address = in(reg) address, options(nomem, nostack, preserves_flags));
     }
 }
