@@ -95,6 +95,11 @@ pub(super) trait Along<S: Simd> {
     fn vector(simd: S, sum: Self::Sum) -> S::Vector;
 }
 
+/// Vectors of a unit of weights: what is read once and used twice takes another register.
+const fn vectors<S: Simd, T: Along<S>>() -> usize {
+    T::UNIT * T::VECTORS / SUPER
+}
+
 /// Bytes of the vectors of a block of activations.
 const fn block_bytes<S: Simd, T: Along<S>>() -> usize {
     T::VECTORS * size_of::<T::Numbers>()
@@ -184,7 +189,7 @@ impl<S: Simd, T: Along<S>> OfWidth<S> for Columns<'_, '_, T> {
             }
         } else if W == 1 && self.rows.x.columns() == 1 {
             self.strip::<S, SIDE_BY_SIDE, W>(simd);
-        } else if 2 * W <= side_by_side::<S>() {
+        } else if 2 * W <= side_by_side::<S>() && 2 * W + vectors::<S, T>() <= S::ACCUMULATORS + 1 {
             self.strip::<S, 2, W>(simd);
         } else if W <= side_by_side::<S>() {
             self.strip::<S, 1, W>(simd);
@@ -242,6 +247,7 @@ impl<T> Columns<'_, '_, T> {
         for (c, x) in x.iter_mut().enumerate() {
             *x = T::column(self.rows.x, self.columns.start + c);
         }
+        let vectors = vectors::<S, T>();
         // Bytes of a vector of weights, in the mean.
         let step = SUPER * T::BYTES / T::VECTORS;
         let whole = blocks.end.min(cols / SUPER);
@@ -261,9 +267,10 @@ impl<T> Columns<'_, '_, T> {
                 // SAFETY: the block lies within the row.
                 *start = unsafe { start.add(offset) };
             }
-            for two in 0..T::VECTORS / 2 {
-                for i in [2 * two, 2 * two + 1] {
-                    if asks && (R * step >= LINE || i % 2 == 0) {
+            for unit in 0..T::VECTORS / vectors {
+                for part in 0..vectors {
+                    let i = unit * vectors + part;
+                    if asks && (R * step >= LINE || i.is_multiple_of(2)) {
                         for line in (0..R * step).step_by(LINE) {
                             Lanes::prefetch(simd, self.ahead.wrapping_add(line));
                         }
@@ -297,7 +304,6 @@ impl<T> Columns<'_, '_, T> {
         }
         if whole < blocks.end {
             let mut sums = [[T::nothing(simd); W]; R];
-            let vectors = T::UNIT * T::VECTORS / SUPER;
             for k in (whole * SUPER..cols).step_by(T::UNIT) {
                 let mut copies = [[0; LINE]; R];
                 for (r, copy) in copies.iter_mut().enumerate() {
