@@ -4,7 +4,7 @@
 //! A matrix kernel reads one block of each of `ROWS` rows at once ([`BlockRows`]). The format takes
 //! them apart into vectors of int8 codes (four consecutive codes of a row in a lane) with scales,
 //! and minimums if it has any, and hands these to a [`Sink`] in ascending order of the weights. One
-//! sink multiplies them at once with a single column of activations; another stores them as a tile
+//! sink multiplies them at once with one column of activations or a few; another stores them as a tile
 //! that is then multiplied with many columns.
 //!
 //! A weight is `scale * (code - offset) + minimum`, with one scale per group of 32 or 16 weights.
