@@ -128,8 +128,8 @@ pub struct Activations {
     parted: Aligned<f32>, // (columns, len) or (panels, len, width)
 }
 
-/// With so many columns of floats or bfloat16 or fewer, each lies by itself, for kernels that read rows in their
-/// order; more are interleaved in panels, for tiles, which then are faster.
+/// With so many columns of floats or bfloat16 or fewer, each lies by itself, for kernels that read
+/// rows in their order; more are interleaved in panels, for tiles, which then are faster.
 const APART: usize = 32;
 
 impl Activations {
