@@ -314,8 +314,11 @@ fn options_are_checked() {
     // asked for. Systems that promise any amount of memory until it is used may grant it.
     let large = SessionOptions::new().context((u32::MAX - 15) as usize);
     let plan = model.plan(&large).unwrap();
-    // Keys and values of each layer begin on a cache line.
-    assert_eq!(plan.cache, 2 * 2 * (2 * 16 * 2 * ((1 << 32) - 16) + 64));
+    // Of two layers with two heads, tiles of sixteen keys and chunks of 256 values, each with its
+    // scales; keys and values of each layer begin on a cache line.
+    let (tiles, chunks) = ((1 << 28) - 1, 1 << 24);
+    let units = 2 * (tiles * (32 + 16 * 16) + chunks * (256 + 16 * 256));
+    assert_eq!(plan.cache, 2 * (2 * units + 2 * 64));
     let all = large.batch(u32::MAX as usize);
     assert!(matches!(
         model.session_with(&all),

@@ -52,8 +52,8 @@ pub struct SessionArgs {
     /// Tokens of a prompt to process at once
     #[arg(help_heading = COMPUTING, short, long, value_name = "TOKENS", default_value_t = 512)]
     pub batch: usize,
-    /// How keys and values are stored: f16, or q8_0 for half the memory
-    #[arg(help_heading = COMPUTING, long, value_name = "TYPE", default_value = "f16", value_parser = parse_kv)]
+    /// How keys and values are stored: q16 or f16, or q8_0 for half the memory
+    #[arg(help_heading = COMPUTING, long, value_name = "TYPE", default_value = "q16", value_parser = parse_kv)]
     pub kv: KvType,
 }
 
@@ -93,9 +93,10 @@ pub fn parse_limit(text: &str) -> Result<usize, String> {
 /// The type that keys and values are stored as.
 pub fn parse_kv(name: &str) -> Result<KvType, String> {
     match name {
+        "q16" => Ok(KvType::Q16),
         "f16" => Ok(KvType::F16),
         "q8_0" => Ok(KvType::Q8_0),
-        _ => Err("the types are f16 and q8_0".into()),
+        _ => Err("the types are q16, f16 and q8_0".into()),
     }
 }
 

@@ -31,7 +31,11 @@ const ROUND: Duration = Duration::from_millis(40);
 /// Llama 3 8B and Llama 2 7B.
 const HEADS: [(usize, usize, usize); 3] = [(32, 4, 64), (32, 8, 128), (32, 32, 128)];
 
-const KINDS: [(KvType, &str); 2] = [(KvType::F16, "f16"), (KvType::Q8_0, "q8_0")];
+const KINDS: [(KvType, &str); 3] = [
+    (KvType::F16, "f16"),
+    (KvType::Q16, "q16"),
+    (KvType::Q8_0, "q8_0"),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();

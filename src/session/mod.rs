@@ -49,8 +49,9 @@ impl SessionOptions {
         self
     }
 
-    /// How keys and values are stored. Default: as 16-bit floats. [`KvType::Q8_0`] takes half the
-    /// memory, is read faster, and changes logits a little.
+    /// How keys and values are stored. Default: as 16-bit whole numbers, [`KvType::Q16`], which are
+    /// as exact as 16-bit floats and faster. [`KvType::Q8_0`] takes half the memory and changes
+    /// logits a little.
     pub fn kv(mut self, kind: KvType) -> SessionOptions {
         self.kv = kind;
         self

@@ -4,7 +4,7 @@
 //! "yaretaKV"   8 bytes
 //! version      u32, 2
 //! fingerprint  u64, of the model
-//! type         u32, of the cache: 0 for 16-bit floats, 1 for q8_0
+//! type         u32, of the cache: 0 for f16, 1 for q8_0, 2 for q16
 //! tokens       u32 count, then as many u32
 //! positions    for each token and layer what `KvLayer::save` writes
 //! ```
@@ -50,6 +50,7 @@ pub(super) fn write(session: &Session) -> Result<Vec<u8>> {
 fn kind(session: &Session) -> u32 {
     match session.cache.kind() {
         KvType::Q8_0 => 1,
+        KvType::Q16 => 2,
         _ => 0,
     }
 }

@@ -18,26 +18,12 @@
 //! largest of its chunk, a 256th of what the rounding of a key or value to a byte is off by. Whole
 //! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
 
-use super::cache::{BYTES_BLOCK, KEY_BLOCK, VALUE_BLOCK};
+use super::cache::{KEY_BLOCK, VALUE_BLOCK};
 use super::halves::Stream;
+use super::pairs::{LARGEST, PAIRS, Queries, SMALLEST, Weights};
 use super::{CHUNK, ROWS};
 use crate::isa::{Floats, WIDTH};
 use std::ops::Range;
-
-/// The largest 16-bit whole number.
-const LARGEST: f32 = 32_767.0;
-
-/// Below this a row is taken for zeros: the inverse of smaller numbers is not finite.
-const SMALLEST: f32 = 1e-30;
-
-/// Pairs of dimensions of a block.
-const PAIRS: usize = BYTES_BLOCK / 2;
-
-/// The queries of a block of rows for 32 dimensions, two 16-bit whole numbers to a word.
-pub(super) type Queries = [[i32; PAIRS]; ROWS];
-
-/// The weights of a row for a chunk, two 16-bit whole numbers to a word.
-pub(super) type Weights = [i32; CHUNK / 2];
 
 /// Makes `query`, a multiple of 32 floats, whole numbers of row `row`; returns what a product with
 /// them must be multiplied with.
@@ -126,7 +112,7 @@ fn score_rows<S: Floats, const R: usize>(
             for i in 0..PAIRS {
                 let pairs = simd.load_pairs(&block[1 + i]);
                 for r in 0..R {
-                    whole[r] = simd.add_products(whole[r], pairs, queries[r][i]);
+                    whole[r] = simd.add_products_of(whole[r], pairs, &queries[r][i]);
                 }
             }
             let scale = simd.load_f16(&block[0]);
@@ -200,9 +186,9 @@ fn weigh_rows<S: Floats, const R: usize>(
             }
             let pairs = [simd.load_pairs(&block[0]), simd.load_pairs(&block[1])];
             for r in 0..R {
-                let weight = rounded[r][pair];
-                whole[r][0] = simd.add_products(whole[r][0], pairs[0], weight);
-                whole[r][1] = simd.add_products(whole[r][1], pairs[1], weight);
+                let weight = &rounded[r][pair];
+                whole[r][0] = simd.add_products_of(whole[r][0], pairs[0], weight);
+                whole[r][1] = simd.add_products_of(whole[r][1], pairs[1], weight);
             }
         }
         for r in 0..R {

@@ -2,11 +2,19 @@
 //!
 //! Keys lie transposed in tiles of sixteen positions, so that the scores of sixteen positions are
 //! computed in the sixteen lanes of a vector and no sum runs across lanes; values lie as the
-//! weighted sum over positions needs them. Per head of keys and values, 16-bit floats:
+//! weighted sum over positions needs them. Per head of keys and values, 16-bit floats, `f16`:
 //!
 //! ```text
 //! keys    tile 0: dim 0 of positions 0..16, dim 1 of positions 0..16, …; tile 1: positions 16..32, …
 //! values  position 0: dims 0..value_dim and zeros up to a multiple of sixteen; position 1: …
+//! ```
+//!
+//! 16-bit whole numbers, `q16`, all dimensions of a position with one scale, a 16-bit float; two that
+//! are multiplied and added together lie together as 32 bits, the first the lower ones:
+//!
+//! ```text
+//! keys    tile 0: scales of positions 0..16 and 32 unused bytes; dims 0, 1 of positions 0..16, dims 2, 3 …
+//! values  chunk 0: scales of positions 0..256; positions 0, 1: dims 0..value_dim and zeros; positions 2, 3: …
 //! ```
 //!
 //! and bytes, `q8_0`: whole numbers, 32 consecutive dimensions of a position with one scale, a
@@ -22,11 +30,16 @@
 //!
 //! Which position holds which token, and forgetting, is the caller's business.
 
+mod places;
+
 use super::CHUNK;
+use super::pairs::{MOST_DIMS, largest, round_up, shorten, unit};
+use super::shorts::VALUE_MOST;
 use crate::Cpu;
 use crate::aligned::Aligned;
 use crate::isa::{Floats, Kernel, Simd, WIDTH};
 use half::f16;
+use places::Place;
 
 /// Elements that share a scale.
 pub(super) const BYTES_BLOCK: usize = 32;
@@ -37,6 +50,10 @@ pub(super) const KEY_BLOCK: usize = WIDTH + BYTES_BLOCK / 2 * WIDTH;
 /// 16-bit units of such a block of a chunk of values: scales, then pairs of positions.
 pub(super) const VALUE_BLOCK: usize = CHUNK + CHUNK / 2 * BYTES_BLOCK;
 
+/// 16-bit units of the scales of a tile of keys of 16-bit whole numbers: as many as fill a cache
+/// line, so that no vector of keys lies on two.
+pub(super) const KEY_SCALES: usize = 2 * WIDTH;
+
 /// The largest 16-bit float. An infinity would turn the weight 0 of a masked position into NaN,
 /// so what is too large becomes this.
 const LARGEST: f32 = 65_504.0;
@@ -46,8 +63,13 @@ const LARGEST: f32 = 65_504.0;
 #[non_exhaustive]
 pub enum KvType {
     /// 16-bit IEEE floats. What is too large for one is stored as the largest, 65504.
-    #[default]
     F16,
+    /// Whole numbers of 16 bits, the elements of a key or a value in units of one scale: as exact
+    /// as 16-bit floats in as much memory (2 bytes more for each key and value), and faster, as
+    /// processors add two such products at a time. What is too large for a 16-bit float is stored
+    /// as the largest.
+    #[default]
+    Q16,
     /// Blocks of 32 whole numbers of 8 bits with a scale of 16, the format of
     /// [`Format::Q8_0`](crate::Format::Q8_0): 53 % of the memory. Keys and values must have a
     /// multiple of 32 elements.
@@ -58,7 +80,7 @@ impl KvType {
     /// Elements that share a scale: keys and values must have a multiple of them.
     pub fn block(self) -> usize {
         match self {
-            KvType::F16 => 1,
+            KvType::F16 | KvType::Q16 => 1,
             KvType::Q8_0 => BYTES_BLOCK,
         }
     }
@@ -81,9 +103,14 @@ pub struct KvShape {
 
 impl KvShape {
     /// Bytes that the cache of a layer takes; `None` if that is more than can be addressed, if
-    /// one of the numbers is zero, or if keys or values are no multiple of [`KvType::block`].
+    /// one of the numbers is zero, if keys or values are no multiple of [`KvType::block`], or if
+    /// keys of whole numbers have more than 65536 elements.
     pub fn bytes(&self) -> Option<usize> {
         if self.kv_heads == 0 || self.capacity == 0 || self.key_dim == 0 || self.value_dim == 0 {
+            return None;
+        }
+        // Longer keys of whole numbers are nobody's, and their sums would not fit.
+        if self.kind == KvType::Q16 && self.key_dim > MOST_DIMS {
             return None;
         }
         let block = self.kind.block();
@@ -101,6 +128,7 @@ impl KvShape {
         let elements = self.kv_heads * (self.key_dim + self.value_dim);
         match self.kind {
             KvType::F16 => 2 * elements,
+            KvType::Q16 => 2 * elements + 2 * 2 * self.kv_heads,
             KvType::Q8_0 => elements / BYTES_BLOCK * (2 + BYTES_BLOCK),
         }
     }
@@ -108,6 +136,11 @@ impl KvShape {
     /// Tiles of sixteen positions.
     fn tiles(&self) -> usize {
         self.capacity.div_ceil(WIDTH)
+    }
+
+    /// Chunks of positions.
+    fn chunks(&self) -> usize {
+        self.capacity.div_ceil(CHUNK)
     }
 
     /// Elements from one value to the next.
@@ -120,6 +153,7 @@ impl KvShape {
     pub(super) fn tile_units(&self) -> usize {
         match self.kind {
             KvType::F16 => self.key_dim * WIDTH,
+            KvType::Q16 => KEY_SCALES + self.key_dim.next_multiple_of(2) * WIDTH,
             KvType::Q8_0 => self.key_dim / BYTES_BLOCK * KEY_BLOCK,
         }
     }
@@ -129,6 +163,7 @@ impl KvShape {
     pub(super) fn chunk_units(&self) -> usize {
         match self.kind {
             KvType::F16 => self.value_stride() * CHUNK,
+            KvType::Q16 => CHUNK + self.value_stride() * CHUNK,
             KvType::Q8_0 => self.value_dim / BYTES_BLOCK * VALUE_BLOCK,
         }
     }
@@ -154,9 +189,7 @@ impl KvShape {
     fn head_value_units(&self) -> Option<usize> {
         match self.kind {
             KvType::F16 => self.value_stride().checked_mul(self.capacity),
-            KvType::Q8_0 => self
-                .chunk_units()
-                .checked_mul(self.capacity.div_ceil(CHUNK)),
+            KvType::Q16 | KvType::Q8_0 => self.chunk_units().checked_mul(self.chunks()),
         }
     }
 }
@@ -212,32 +245,17 @@ impl KvLayer {
         let shape = self.shape;
         assert!(position < shape.capacity && head < shape.kv_heads);
         assert!(key.len() == shape.key_dim && value.len() == shape.value_dim);
-        let float = |bits: u16| f16::from_bits(bits).to_f32();
-        match shape.kind {
-            KvType::F16 => {
-                for (dim, to) in key.iter_mut().enumerate() {
-                    *to = float(self.keys[half_key(&shape, head, position, dim)]);
-                }
-                for (dim, to) in value.iter_mut().enumerate() {
-                    *to = float(self.values[half_value(&shape, head, position) + dim]);
-                }
-            }
-            KvType::Q8_0 => {
-                for (dim, to) in key.iter_mut().enumerate() {
-                    let place = byte_key(&shape, head, position, dim);
-                    *to = place.get(&self.keys) * float(self.keys[place.scale]);
-                }
-                for (dim, to) in value.iter_mut().enumerate() {
-                    let place = byte_value(&shape, head, position, dim);
-                    *to = place.get(&self.values) * float(self.values[place.scale]);
-                }
-            }
+        for (dim, to) in key.iter_mut().enumerate() {
+            *to = places::key(&shape, head, position, dim).get(&self.keys);
+        }
+        for (dim, to) in value.iter_mut().enumerate() {
+            *to = places::value(&shape, head, position, dim).get(&self.values);
         }
     }
 
     /// Writes the keys and values of a position as [`KvShape::position_bytes`] bytes: those of
-    /// each head one after the other, each of them as 16-bit floats, little endian, or as blocks
-    /// of a scale, such a float, and 32 bytes.
+    /// each head one after the other, each of them as 16-bit floats, little endian, as a scale,
+    /// such a float, and 16-bit whole numbers, or as blocks of a scale and 32 bytes.
     pub fn save(&self, position: usize, to: &mut [u8]) {
         let shape = self.shape;
         assert!(position < shape.capacity && to.len() == shape.position_bytes());
@@ -249,40 +267,12 @@ impl KvLayer {
         };
         for head in 0..shape.kv_heads {
             for dim in 0..shape.key_dim {
-                match shape.kind {
-                    KvType::F16 => {
-                        let bits = self.keys[half_key(&shape, head, position, dim)];
-                        bits.to_le_bytes().into_iter().for_each(&mut put);
-                    }
-                    KvType::Q8_0 => {
-                        let place = byte_key(&shape, head, position, dim);
-                        if dim % BYTES_BLOCK == 0 {
-                            self.keys[place.scale]
-                                .to_le_bytes()
-                                .into_iter()
-                                .for_each(&mut put);
-                        }
-                        put(place.bits(&self.keys));
-                    }
-                }
+                let place = places::key(&shape, head, position, dim);
+                place.save(dim, &self.keys, &mut put);
             }
             for dim in 0..shape.value_dim {
-                match shape.kind {
-                    KvType::F16 => {
-                        let bits = self.values[half_value(&shape, head, position) + dim];
-                        bits.to_le_bytes().into_iter().for_each(&mut put);
-                    }
-                    KvType::Q8_0 => {
-                        let place = byte_value(&shape, head, position, dim);
-                        if dim % BYTES_BLOCK == 0 {
-                            self.values[place.scale]
-                                .to_le_bytes()
-                                .into_iter()
-                                .for_each(&mut put);
-                        }
-                        put(place.bits(&self.values));
-                    }
-                }
+                let place = places::value(&shape, head, position, dim);
+                place.save(dim, &self.values, &mut put);
             }
         }
     }
@@ -296,34 +286,12 @@ impl KvLayer {
         let mut byte = || from.next().unwrap_or(0);
         for head in 0..shape.kv_heads {
             for dim in 0..shape.key_dim {
-                match shape.kind {
-                    KvType::F16 => {
-                        let bits = finite([byte(), byte()]);
-                        self.keys[half_key(&shape, head, position, dim)] = bits;
-                    }
-                    KvType::Q8_0 => {
-                        let place = byte_key(&shape, head, position, dim);
-                        if dim % BYTES_BLOCK == 0 {
-                            self.keys[place.scale] = finite([byte(), byte()]);
-                        }
-                        place.set(&mut self.keys, byte());
-                    }
-                }
+                let place = places::key(&shape, head, position, dim);
+                place.restore(dim, &mut self.keys, &mut byte);
             }
             for dim in 0..shape.value_dim {
-                match shape.kind {
-                    KvType::F16 => {
-                        let bits = finite([byte(), byte()]);
-                        self.values[half_value(&shape, head, position) + dim] = bits;
-                    }
-                    KvType::Q8_0 => {
-                        let place = byte_value(&shape, head, position, dim);
-                        if dim % BYTES_BLOCK == 0 {
-                            self.values[place.scale] = finite([byte(), byte()]);
-                        }
-                        place.set(&mut self.values, byte());
-                    }
-                }
+                let place = places::value(&shape, head, position, dim);
+                place.restore(dim, &mut self.values, &mut byte);
             }
         }
     }
@@ -340,81 +308,6 @@ impl KvLayer {
     pub(super) fn head_values(&self, head: usize) -> &[u16] {
         let len = self.values.len() / self.shape.kv_heads;
         &self.values[head * len..(head + 1) * len]
-    }
-}
-
-/// The bits of a 16-bit float, of the largest if it is an infinity.
-fn finite(bytes: [u8; 2]) -> u16 {
-    let bits = u16::from_le_bytes(bytes);
-    match f16::from_bits(bits).is_infinite() {
-        true => bits - 1,
-        false => bits,
-    }
-}
-
-/// Where an element of a key is, in a cache of 16-bit floats.
-#[inline(always)]
-fn half_key(shape: &KvShape, head: usize, position: usize, dim: usize) -> usize {
-    let tile = head * shape.tiles() + position / WIDTH;
-    (tile * shape.key_dim + dim) * WIDTH + position % WIDTH
-}
-
-/// Where a value begins, in a cache of 16-bit floats.
-#[inline(always)]
-fn half_value(shape: &KvShape, head: usize, position: usize) -> usize {
-    (head * shape.capacity + position) * shape.value_stride()
-}
-
-/// Where an element is, in a cache of bytes.
-#[derive(Clone, Copy)]
-struct Place {
-    scale: usize,
-    /// The 16 bits of the pair that it belongs to.
-    pair: usize,
-    /// How far they are to be shifted to make it the lower half.
-    shift: u32,
-}
-
-impl Place {
-    #[inline(always)]
-    fn bits(self, units: &[u16]) -> u8 {
-        (units[self.pair] >> self.shift) as u8
-    }
-
-    #[inline(always)]
-    fn get(self, units: &[u16]) -> f32 {
-        f32::from(self.bits(units) as i8)
-    }
-
-    #[inline(always)]
-    fn set(self, units: &mut [u16], bits: u8) {
-        let kept = units[self.pair] & !(0xff << self.shift);
-        units[self.pair] = kept | (u16::from(bits) << self.shift);
-    }
-}
-
-/// Where an element of a key is, in a cache of bytes.
-#[inline(always)]
-fn byte_key(shape: &KvShape, head: usize, position: usize, dim: usize) -> Place {
-    let tile = head * shape.tiles() + position / WIDTH;
-    let block = (tile * (shape.key_dim / BYTES_BLOCK) + dim / BYTES_BLOCK) * KEY_BLOCK;
-    let scale = block + position % WIDTH;
-    Place {
-        scale,
-        pair: scale + WIDTH + dim % BYTES_BLOCK / 2 * WIDTH,
-        shift: (dim % 2) as u32 * 8,
-    }
-}
-
-/// Where an element of a value is, in a cache of bytes.
-#[inline(always)]
-fn byte_value(shape: &KvShape, head: usize, position: usize, dim: usize) -> Place {
-    let chunk = head * shape.capacity.div_ceil(CHUNK) + position / CHUNK;
-    let block = (chunk * (shape.value_dim / BYTES_BLOCK) + dim / BYTES_BLOCK) * VALUE_BLOCK;
-    Place {
-        scale: block + position % CHUNK,
-        pair: block + CHUNK + position % CHUNK / 2 * BYTES_BLOCK + dim % BYTES_BLOCK,
-        shift: (position % 2) as u32 * 8,
     }
 }
 
@@ -435,24 +328,41 @@ impl Kernel for Store<'_> {
         for (i, key) in self.keys.chunks_exact(shape.key_dim).enumerate() {
             let (position, head) = (self.position + i / heads, i % heads);
             let keys = &mut *self.layer.keys;
-            match shape.kind {
-                KvType::F16 => {
+            let place = |dim| places::key(&shape, head, position, dim);
+            match place(0) {
+                Place::Half { unit } => {
                     for (group, key) in key.chunks(WIDTH).enumerate() {
-                        let first = half_key(&shape, head, position, group * WIDTH);
-                        let lanes = keys[first..].iter_mut().step_by(WIDTH);
+                        let lanes = keys[unit + group * WIDTH * WIDTH..].iter_mut();
+                        let lanes = lanes.step_by(WIDTH);
                         for (to, bits) in lanes.zip(narrow(simd, key)).take(key.len()) {
                             *to = bits;
                         }
                     }
                 }
-                KvType::Q8_0 => {
+                Place::Byte { .. } => {
                     for (index, key) in key.as_chunks::<BYTES_BLOCK>().0.iter().enumerate() {
-                        let (scale, bytes) = round(simd, key);
-                        let place = byte_key(&shape, head, position, index * BYTES_BLOCK);
-                        keys[place.scale] = scale;
-                        let lanes = keys[place.pair..].iter_mut().step_by(WIDTH);
+                        let Place::Byte { scale, pair, .. } = place(index * BYTES_BLOCK) else {
+                            unreachable!("another type of cache in the same key");
+                        };
+                        let (bits, bytes) = round(simd, key);
+                        keys[scale] = bits;
+                        let lanes = keys[pair..].iter_mut().step_by(WIDTH);
                         for (to, bytes) in lanes.zip(bytes.as_chunks().0) {
                             *to = u16::from_le_bytes(*bytes);
+                        }
+                    }
+                }
+                Place::Short { scale, unit: first } => {
+                    let (most, unit) = unit(simd, key, LARGEST);
+                    let unit = round_up(unit);
+                    keys[scale] = unit.to_bits();
+                    for (group, key) in key.chunks(WIDTH).enumerate() {
+                        let words = shorten(simd, key, (most, unit.to_f32()), i16::MAX.into());
+                        let first = first + group * WIDTH * WIDTH;
+                        let pairs = keys[first..].chunks_mut(2 * WIDTH);
+                        for (to, word) in pairs.zip(words).take(key.len().div_ceil(2)) {
+                            to[0] = word as u16;
+                            to[1] = (word >> 16) as u16;
                         }
                     }
                 }
@@ -461,23 +371,37 @@ impl Kernel for Store<'_> {
         for (i, value) in self.values.chunks_exact(shape.value_dim).enumerate() {
             let (position, head) = (self.position + i / heads, i % heads);
             let values = &mut *self.layer.values;
-            match shape.kind {
-                KvType::F16 => {
-                    let first = half_value(&shape, head, position);
-                    let row = values[first..first + shape.value_stride()].chunks_exact_mut(WIDTH);
+            let place = |dim| places::value(&shape, head, position, dim);
+            match place(0) {
+                Place::Half { unit } => {
+                    let row = values[unit..unit + shape.value_stride()].chunks_exact_mut(WIDTH);
                     for (row, value) in row.zip(value.chunks(WIDTH)) {
                         row.copy_from_slice(&narrow(simd, value));
                     }
                 }
-                KvType::Q8_0 => {
+                Place::Byte { .. } => {
                     for (index, value) in value.as_chunks::<BYTES_BLOCK>().0.iter().enumerate() {
-                        let (scale, bytes) = round(simd, value);
-                        let place = byte_value(&shape, head, position, index * BYTES_BLOCK);
-                        values[place.scale] = scale;
-                        let pairs = values[place.pair..].iter_mut();
-                        let kept = !(0xff << place.shift);
-                        for (to, byte) in pairs.zip(bytes) {
-                            *to = (*to & kept) | (u16::from(byte) << place.shift);
+                        let Place::Byte { scale, pair, shift } = place(index * BYTES_BLOCK) else {
+                            unreachable!("another type of cache in the same value");
+                        };
+                        let (bits, bytes) = round(simd, value);
+                        values[scale] = bits;
+                        let kept = !(0xff << shift);
+                        for (to, byte) in values[pair..].iter_mut().zip(bytes) {
+                            *to = (*to & kept) | (u16::from(byte) << shift);
+                        }
+                    }
+                }
+                Place::Short { scale, unit: first } => {
+                    let most = largest(simd, value, LARGEST);
+                    let unit = round_up(most / VALUE_MOST);
+                    values[scale] = unit.to_bits();
+                    for (group, value) in value.chunks(WIDTH).enumerate() {
+                        let words = shorten(simd, value, (most, unit.to_f32()), VALUE_MOST);
+                        let units = values[first + group * 2 * WIDTH..].iter_mut().step_by(2);
+                        let halves = words.iter().flat_map(|word| [*word, *word >> 16]);
+                        for (to, half) in units.zip(halves).take(value.len()) {
+                            *to = half as u16;
                         }
                     }
                 }

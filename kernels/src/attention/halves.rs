@@ -12,7 +12,7 @@ use crate::isa::{Floats, WIDTH};
 use std::ops::Range;
 
 /// Numbers of 16 bits on a cache line.
-const LINE: usize = 32;
+pub(super) const LINE: usize = 32;
 
 /// The queries of a block for [`WIDTH`] dimensions.
 pub(super) type Queries = [[f32; WIDTH]; ROWS];
@@ -20,7 +20,7 @@ pub(super) type Queries = [[f32; WIDTH]; ROWS];
 /// Keys or values of a chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Stream<'a> {
-    /// Keys: `(tiles, key_dim, 16)`. Values: `(positions, stride)`.
+    /// Those of 16-bit floats: keys `(tiles, key_dim, 16)`, values `(positions, stride)`.
     pub(super) numbers: &'a [u16],
     /// What is read next, and is brought near meanwhile; empty if there is no need.
     pub(super) ahead: &'a [u16],

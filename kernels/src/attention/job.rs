@@ -4,8 +4,9 @@ use super::bytes;
 use super::cache::{KvShape, KvType};
 use super::halves::{self, Stream};
 use super::scratch::{AttentionScratch, slot_floats, slot_words};
+use super::shorts::{self, Rounded};
 use super::sums::Sums;
-use super::{AttentionInputs, CHUNK, ROWS, softmax};
+use super::{AttentionInputs, CHUNK, ROWS, pairs, softmax};
 use crate::Cpu;
 use crate::isa::{Floats, Kernel, Simd, WIDTH};
 use crate::jobs::{Claims, SharedOutput};
@@ -23,7 +24,7 @@ const LONGEST_RUN: usize = 8;
 const RUNS: usize = 8;
 
 /// Positions whose values are read at once where nobody has read them yet: so few that memory is
-/// read in its order.
+/// read in its order. Even, as values of whole numbers lie in pairs of positions.
 const SPAN: usize = 64;
 
 /// With so many rows the multiply-adds take long enough that asking for memory meanwhile hides the
@@ -214,23 +215,35 @@ struct Block {
 struct Space<'a> {
     weights: &'a mut [[f32; CHUNK]],   // (ROWS)
     halves: &'a mut [halves::Queries], // (key_dim / 16), for a cache of 16-bit floats
-    rounded: &'a mut [bytes::Weights], // (ROWS), for a cache of bytes
-    bytes: &'a mut [bytes::Queries],   // (key_dim / 32), for a cache of bytes
-    factors: [f32; ROWS],              // of the rows of `bytes`
+    // For caches of whole numbers:
+    rounded: &'a mut [pairs::Weights], // (ROWS)
+    whole: &'a mut [i32],              // (ROWS, value_stride), but for bytes
+    pairs: &'a mut [pairs::Queries],   // (key_dim / 32)
+    factors: [f32; ROWS],              // of the rows of `pairs`
+    units: [f32; ROWS],                // of the rows of `rounded`
+    scales: [f32; CHUNK],              // of the values of a chunk
 }
 
 impl<'a> Space<'a> {
     #[inline(always)]
-    fn new(floats: &'a mut [f32], words: &'a mut [i32]) -> Space<'a> {
+    fn new(shape: &KvShape, floats: &'a mut [f32], words: &'a mut [i32]) -> Space<'a> {
         let (weights, halves) = floats.split_at_mut(ROWS * CHUNK);
         // There are no words for a cache of 16-bit floats.
-        let (rounded, bytes) = words.split_at_mut(words.len().min(ROWS * CHUNK / 2));
+        let (rounded, words) = words.split_at_mut(words.len().min(ROWS * CHUNK / 2));
+        let whole = match shape.kind {
+            KvType::Q16 => ROWS * shape.value_stride(),
+            KvType::F16 | KvType::Q8_0 => 0,
+        };
+        let (whole, pairs) = words.split_at_mut(whole);
         Space {
             weights: weights.as_chunks_mut().0,
             halves: halves.as_chunks_mut().0.as_chunks_mut().0,
             rounded: rounded.as_chunks_mut().0,
-            bytes: bytes.as_chunks_mut().0.as_chunks_mut().0,
+            whole,
+            pairs: pairs.as_chunks_mut().0.as_chunks_mut().0,
             factors: [0.0; ROWS],
+            units: [0.0; ROWS],
+            scales: [0.0; CHUNK],
         }
     }
 }
@@ -255,7 +268,7 @@ impl Kernel for Work<'_, '_> {
         let sums = ROWS * job.shape.value_stride();
         let (values, slot) = slot.split_at_mut(sums);
         let (totals, slot) = slot.split_at_mut(sums);
-        let mut space = Space::new(slot, words);
+        let mut space = Space::new(&job.shape, slot, words);
         while let Some(task) = job.tasks.claim() {
             match job.split {
                 None => whole(simd, job, &job.block(task), &mut space, (values, totals)),
@@ -384,7 +397,11 @@ fn prepare<S: Floats>(simd: S, job: &Attention<'_>, block: &Block, space: &mut S
         match job.shape.kind {
             KvType::F16 => halves::scale_query(simd, (query, scale), row, space.halves),
             KvType::Q8_0 => {
-                let factor = bytes::round_query(simd, query, row, space.bytes);
+                let factor = bytes::round_query(simd, query, row, space.pairs);
+                space.factors[row] = factor * scale;
+            }
+            KvType::Q16 => {
+                let factor = shorts::round_query(simd, query, row, space.pairs);
                 space.factors[row] = factor * scale;
             }
         }
@@ -433,6 +450,7 @@ fn attend<S: Floats>(
 
     let shape = job.shape;
     let (dim, stride) = (shape.key_dim, shape.value_stride());
+    let pairs = dim.div_ceil(2);
     let keys = job.inputs.cache.head_keys(block.kv_head);
     let keys = &keys[start / WIDTH * shape.tile_units()..];
     let values = job.inputs.cache.head_values(block.kv_head);
@@ -466,8 +484,12 @@ fn attend<S: Floats>(
             let at = (row, count, few);
             match shape.kind {
                 KvType::F16 => halves::scores(simd, at, (keys, dim), space.halves, weights),
+                KvType::Q16 => {
+                    let queries = (&*space.pairs, &space.factors);
+                    shorts::scores(simd, at, (keys, pairs), queries, weights);
+                }
                 KvType::Q8_0 => {
-                    let queries = (&*space.bytes, &space.factors);
+                    let queries = (&*space.pairs, &space.factors);
                     bytes::scores(simd, at, keys, queries, weights);
                 }
             }
@@ -497,9 +519,25 @@ fn attend<S: Floats>(
         [sums.most[row]] = softmax::largest::<S, 1>(simd, one, tiles.clone());
         row += 1;
     }
+    if shape.kind == KvType::Q16 {
+        shorts::widen_scales(simd, tiles.clone(), values, &mut space.scales);
+    }
     for row in 0..block.rows {
-        let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
-        sums.total[row] = softmax::weights(simd, scores, sums.most[row]);
+        let most = sums.most[row];
+        sums.total[row] = match shape.kind {
+            KvType::F16 | KvType::Q8_0 => {
+                let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+                softmax::weights(simd, scores, most)
+            }
+            KvType::Q16 => {
+                let (tiles, scores) = (tiles.clone(), (&mut weights[row], most));
+                let rounded = &mut space.rounded[row];
+                let total;
+                (total, space.units[row]) =
+                    shorts::weights(simd, tiles, scores, &space.scales, rounded);
+                total
+            }
+        };
     }
 
     let mut row = 0;
@@ -514,6 +552,14 @@ fn attend<S: Floats>(
         let at = (row, count, sees(row, count));
         match shape.kind {
             KvType::F16 => halves::weigh(simd, at, values, weights, to),
+            KvType::Q16 => {
+                let rounded = Rounded {
+                    weights: space.rounded,
+                    units: &space.units,
+                    sums: space.whole,
+                };
+                shorts::weigh(simd, at, (values, pairs), rounded, to);
+            }
             KvType::Q8_0 => {
                 let weights = (&*weights, &mut *space.rounded);
                 bytes::weigh(simd, at, values, weights, to);

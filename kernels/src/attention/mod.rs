@@ -19,8 +19,8 @@
 //! ```
 //!
 //! with scores s in units of ln 2, which the scale of the queries sees to: powers of two take the
-//! fewest multiplications. How s and a are computed depends on how the cache is stored, see `halves`
-//! and `bytes`. The output is A / L. Where there are few blocks, as in generation, runs of their
+//! fewest multiplications. How s and a are computed depends on how the cache is stored, see `halves`,
+//! `shorts` and `bytes`. The output is A / L. Where there are few blocks, as in generation, runs of their
 //! chunks are tasks of their own, and whoever finishes the last of a block merges them, in the same order.
 //!
 //! What is cached where, rotation of queries and keys, and threads are the caller's business.
@@ -29,7 +29,9 @@ mod bytes;
 mod cache;
 mod halves;
 mod job;
+mod pairs;
 mod scratch;
+mod shorts;
 mod softmax;
 mod sums;
 

@@ -1,8 +1,10 @@
 //! The memory that attention works in, taken once and used by every layer and token.
 
-use super::cache::{BYTES_BLOCK, KvShape, KvType};
+use super::cache::{KvShape, KvType};
+use super::pairs::PAIRS;
 use super::{CHUNK, ROWS};
 use crate::aligned::Aligned;
+use crate::isa::WIDTH;
 
 /// Working memory for [`Attention`](super::Attention) with caches of one shape.
 #[derive(Debug)]
@@ -12,7 +14,7 @@ pub struct AttentionScratch {
     pub(super) slot_words: usize,
     /// The slots, then the partial results.
     pub(super) floats: Aligned<f32>,
-    /// What a cache of bytes needs in each slot beside floats.
+    /// What a cache of whole numbers needs in each slot beside floats.
     pub(super) words: Aligned<i32>,
 }
 
@@ -61,15 +63,16 @@ pub(super) fn slot_floats(shape: &KvShape) -> Option<usize> {
     row.checked_mul(ROWS)
 }
 
-/// Words of a thread's slot: queries and weights of a chunk as 16-bit whole numbers.
+/// Words of a thread's slot: weights of a chunk as 16-bit whole numbers, whole sums, and queries as
+/// such numbers.
 pub(super) fn slot_words(shape: &KvShape) -> Option<usize> {
-    match shape.kind {
-        KvType::F16 => Some(0),
-        KvType::Q8_0 => {
-            let query = shape.key_dim.checked_next_multiple_of(BYTES_BLOCK)? / 2;
-            query.checked_add(CHUNK / 2)?.checked_mul(ROWS)
-        }
-    }
+    let query = shape.key_dim.checked_next_multiple_of(2 * PAIRS)? / 2;
+    let row = match shape.kind {
+        KvType::F16 => return Some(0),
+        KvType::Q16 => query.checked_add(shape.value_dim.checked_next_multiple_of(WIDTH)?)?,
+        KvType::Q8_0 => query,
+    };
+    row.checked_add(CHUNK / 2)?.checked_mul(ROWS)
 }
 
 /// Floats for the partial results of one token of every head over a full cache. Where they do not

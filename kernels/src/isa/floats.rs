@@ -32,6 +32,8 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
     type Whole: Copy;
     /// Sixteen pairs of 16-bit whole numbers.
     type Pairs: Copy;
+    /// One pair, in every lane.
+    type Pair: Copy;
 
     /// Vectors that fit in the registers beside what a multiply-add loop needs for its operands.
     const ACCUMULATORS: usize;
@@ -85,10 +87,22 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
     fn no_products(self) -> Self::Whole;
     /// Sixteen pairs of signed bytes, the first of a pair the lower, widened.
     fn load_pairs(self, from: &[u16; WIDTH]) -> Self::Pairs;
+    /// Sixteen pairs of 16-bit whole numbers.
+    fn load_words(self, from: &[u16; 2 * WIDTH]) -> Self::Pairs;
+    /// The pair of 16-bit whole numbers, the first the lower half, in every lane.
+    fn splat_pair(self, b: i32) -> Self::Pair;
     /// `sum + a · b`, where the product is that of the pairs' first numbers plus that of their
-    /// second ones; `b` is one pair, the first the lower half. No sum may exceed 32 bits, and `a`
-    /// must be of widened bytes.
-    fn add_products(self, sum: Self::Whole, a: Self::Pairs, b: i32) -> Self::Whole;
+    /// second ones, modulo 2³².
+    fn add_products(self, sum: Self::Whole, a: Self::Pairs, b: Self::Pair) -> Self::Whole;
+    /// [`add_products`](Floats::add_products) with a pair that is read for this alone.
+    #[inline(always)]
+    fn add_products_of(self, sum: Self::Whole, a: Self::Pairs, b: &i32) -> Self::Whole {
+        self.add_products(sum, a, self.splat_pair(*b))
+    }
+    /// The sixteen whole numbers.
+    fn load_whole(self, from: &[i32; WIDTH]) -> Self::Whole;
+    /// Writes the lanes.
+    fn store_whole(self, x: Self::Whole, to: &mut [i32; WIDTH]);
     /// The nearest floats, ties to even.
     fn whole_to_float(self, x: Self::Whole) -> Self::Vector;
     /// Writes the nearest whole numbers, ties to even, two to a word, the first the lower. All

@@ -12,6 +12,7 @@ macro_rules! floats_with_avx2 {
             type Vector = [__m256; 2];
             type Whole = [__m256i; 2];
             type Pairs = [__m256i; 2];
+            type Pair = __m256i;
 
             const ACCUMULATORS: usize = 6;
 
@@ -205,10 +206,39 @@ macro_rules! floats_with_avx2 {
             }
 
             #[inline(always)]
-            fn add_products(self, sum: [__m256i; 2], a: [__m256i; 2], b: i32) -> [__m256i; 2] {
+            fn load_words(self, from: &[u16; 2 * WIDTH]) -> [__m256i; 2] {
+                let from = from.as_ptr().cast::<__m256i>();
+                // SAFETY: the token proves AVX2; `from` points to 64 bytes.
+                unsafe { [_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))] }
+            }
+
+            #[inline(always)]
+            fn load_whole(self, from: &[i32; WIDTH]) -> [__m256i; 2] {
+                let from = from.as_ptr().cast::<__m256i>();
+                // SAFETY: the token proves AVX2; `from` points to 64 bytes.
+                unsafe { [_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))] }
+            }
+
+            #[inline(always)]
+            fn store_whole(self, x: [__m256i; 2], to: &mut [i32; WIDTH]) {
+                let to = to.as_mut_ptr().cast::<__m256i>();
+                // SAFETY: the token proves AVX2; `to` points to room for 64 bytes.
+                unsafe {
+                    _mm256_storeu_si256(to, x[0]);
+                    _mm256_storeu_si256(to.add(1), x[1]);
+                }
+            }
+
+            #[inline(always)]
+            fn splat_pair(self, b: i32) -> __m256i {
+                // SAFETY: the token proves AVX2.
+                unsafe { _mm256_set1_epi32(b) }
+            }
+
+            #[inline(always)]
+            fn add_products(self, sum: [__m256i; 2], a: [__m256i; 2], b: __m256i) -> [__m256i; 2] {
                 // SAFETY: the token proves AVX2.
                 unsafe {
-                    let b = _mm256_set1_epi32(b);
                     [
                         _mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b)),
                         _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b)),

@@ -3,12 +3,14 @@
 
 use super::{Floats, WIDTH};
 use crate::isa::avx512::Avx512;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 impl<const VBMI: bool, const BF16: bool> Floats for Avx512<VBMI, BF16> {
     type Vector = __m512;
     type Whole = __m512i;
     type Pairs = __m512i;
+    type Pair = __m512i;
 
     const ACCUMULATORS: usize = 24;
 
@@ -146,9 +148,40 @@ impl<const VBMI: bool, const BF16: bool> Floats for Avx512<VBMI, BF16> {
     }
 
     #[inline(always)]
-    fn add_products(self, sum: __m512i, a: __m512i, b: i32) -> __m512i {
+    fn load_words(self, from: &[u16; 2 * WIDTH]) -> __m512i {
+        // SAFETY: the token proves AVX-512; `from` is 64 bytes.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_whole(self, from: &[i32; WIDTH]) -> __m512i {
+        // SAFETY: the token proves AVX-512; `from` is 64 bytes.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store_whole(self, x: __m512i, to: &mut [i32; WIDTH]) {
+        // SAFETY: the token proves AVX-512; `to` has room for 64 bytes.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, b: i32) -> __m512i {
+        // SAFETY: the token proves AVX-512.
+        unsafe { _mm512_set1_epi32(b) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the token proves AVX-512 VNNI.
-        unsafe { _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(b)) }
+        unsafe { add_products(sum, a, b) }
+    }
+
+    #[inline(always)]
+    fn add_products_of(self, sum: __m512i, a: __m512i, b: &i32) -> __m512i {
+        // The instruction reads the pair by itself, which the compiler sees to.
+        // SAFETY: the token proves AVX-512 VNNI.
+        unsafe { _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(*b)) }
     }
 
     #[inline(always)]
@@ -256,4 +289,20 @@ impl<const VBMI: bool, const BF16: bool> Floats for Avx512<VBMI, BF16> {
             _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, x);
         }
     }
+}
+
+/// `sum + a · b` for sixteen pairs of 16-bit whole numbers.
+///
+/// The compiler makes the intrinsic a multiplication and an addition where it sees sums wait for
+/// each other, which takes longer where there are enough of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn add_products(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    let mut sum = sum;
+    // SAFETY: the features are there, and the instruction has no effect but on `sum`.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    sum
 }

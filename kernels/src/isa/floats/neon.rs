@@ -37,7 +37,9 @@ macro_rules! floats_with_neon {
         impl Floats for $token {
             type Vector = [float32x4_t; 4];
             type Whole = [int32x4_t; 4];
-            type Pairs = [int16x8_t; 4];
+            // The first of each of eight pairs, and the second.
+            type Pairs = [int16x8x2_t; 2];
+            type Pair = int16x4_t;
 
             const ACCUMULATORS: usize = 6;
 
@@ -207,34 +209,69 @@ macro_rules! floats_with_neon {
             }
 
             #[inline(always)]
-            fn load_pairs(self, from: &[u16; WIDTH]) -> [int16x8_t; 4] {
+            fn load_pairs(self, from: &[u16; WIDTH]) -> [int16x8x2_t; 2] {
                 // SAFETY: the token proves Advanced SIMD; `from` is 32 bytes.
                 unsafe {
-                    let bytes = vld1q_s8_x2(from.as_ptr().cast());
-                    [
-                        vmovl_s8(vget_low_s8(bytes.0)),
-                        vmovl_high_s8(bytes.0),
-                        vmovl_s8(vget_low_s8(bytes.1)),
-                        vmovl_high_s8(bytes.1),
-                    ]
+                    let both = vld1q_s16_x2(from.as_ptr().cast());
+                    let apart = |both: int16x8_t| {
+                        let first = vshrq_n_s16::<8>(vshlq_n_s16::<8>(both));
+                        int16x8x2_t(first, vshrq_n_s16::<8>(both))
+                    };
+                    [apart(both.0), apart(both.1)]
                 }
+            }
+
+            #[inline(always)]
+            fn load_words(self, from: &[u16; 2 * WIDTH]) -> [int16x8x2_t; 2] {
+                let from = from.as_ptr().cast::<i16>();
+                // SAFETY: the token proves Advanced SIMD; `from` points to 64 bytes.
+                unsafe { [vld2q_s16(from), vld2q_s16(from.add(WIDTH))] }
+            }
+
+            #[inline(always)]
+            fn splat_pair(self, b: i32) -> int16x4_t {
+                // SAFETY: the token proves Advanced SIMD.
+                unsafe { vreinterpret_s16_s32(vdup_n_s32(b)) }
             }
 
             #[inline(always)]
             fn add_products(
                 self,
                 sum: [int32x4_t; 4],
-                a: [int16x8_t; 4],
-                b: i32,
+                a: [int16x8x2_t; 2],
+                b: int16x4_t,
             ) -> [int32x4_t; 4] {
                 // SAFETY: the token proves Advanced SIMD.
                 unsafe {
-                    let b = vreinterpretq_s16_s32(vdupq_n_s32(b));
                     quarters!(i => {
-                        let low = vmull_s16(vget_low_s16(a[i]), vget_low_s16(b));
-                        let high = vmull_high_s16(a[i], b);
-                        vaddq_s32(sum[i], vpaddq_s32(low, high))
+                        let (first, second) = (a[i / 2].0, a[i / 2].1);
+                        match i % 2 {
+                            0 => {
+                                let sum = vmlal_lane_s16::<0>(sum[i], vget_low_s16(first), b);
+                                vmlal_lane_s16::<1>(sum, vget_low_s16(second), b)
+                            }
+                            _ => {
+                                let sum = vmlal_high_lane_s16::<0>(sum[i], first, b);
+                                vmlal_high_lane_s16::<1>(sum, second, b)
+                            }
+                        }
                     })
+                }
+            }
+
+            #[inline(always)]
+            fn load_whole(self, from: &[i32; WIDTH]) -> [int32x4_t; 4] {
+                let from = from.as_ptr();
+                // SAFETY: the token proves Advanced SIMD; `from` points to 64 bytes.
+                unsafe { quarters!(i => vld1q_s32(from.add(4 * i))) }
+            }
+
+            #[inline(always)]
+            fn store_whole(self, x: [int32x4_t; 4], to: &mut [i32; WIDTH]) {
+                let to = to.as_mut_ptr();
+                // SAFETY: the token proves Advanced SIMD; `to` points to room for 64 bytes.
+                unsafe {
+                    quarters!(i => vst1q_s32(to.add(4 * i), x[i]));
                 }
             }
 

@@ -9,6 +9,7 @@ impl Floats for Scalar {
     type Vector = [f32; WIDTH];
     type Whole = [i32; WIDTH];
     type Pairs = [[i16; 2]; WIDTH];
+    type Pair = i32;
 
     const ACCUMULATORS: usize = 4;
 
@@ -124,9 +125,33 @@ impl Floats for Scalar {
     }
 
     #[inline(always)]
+    fn load_words(self, from: &[u16; 2 * WIDTH]) -> [[i16; 2]; WIDTH] {
+        from_fn(|i| [from[2 * i] as i16, from[2 * i + 1] as i16])
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, b: i32) -> i32 {
+        b
+    }
+
+    #[inline(always)]
     fn add_products(self, sum: [i32; WIDTH], a: [[i16; 2]; WIDTH], b: i32) -> [i32; WIDTH] {
         let (first, second) = (i32::from(b as i16), b >> 16);
-        from_fn(|i| sum[i] + i32::from(a[i][0]) * first + i32::from(a[i][1]) * second)
+        from_fn(|i| {
+            sum[i]
+                .wrapping_add(i32::from(a[i][0]) * first)
+                .wrapping_add(i32::from(a[i][1]) * second)
+        })
+    }
+
+    #[inline(always)]
+    fn load_whole(self, from: &[i32; WIDTH]) -> [i32; WIDTH] {
+        *from
+    }
+
+    #[inline(always)]
+    fn store_whole(self, x: [i32; WIDTH], to: &mut [i32; WIDTH]) {
+        *to = x;
     }
 
     #[inline(always)]

@@ -21,6 +21,10 @@ impl Kernel for Everything {
         let n = simd.round(simd.min(simd.splat(140.0), simd.max(c, simd.splat(-160.0))));
         let mut bits = [0; WIDTH];
         simd.store_f16(a, &mut bits);
+        let mut words = [0; 2 * WIDTH];
+        for (words, b) in words.as_chunks_mut::<2>().0.iter_mut().zip(self.b) {
+            *words = [b.to_bits() as u16, (b.to_bits() >> 16) as u16];
+        }
         let results = [
             simd.add(a, b),
             simd.sub(a, b),
@@ -34,6 +38,7 @@ impl Kernel for Everything {
             simd.scale_by_power_of_two(simd.splat(1.234_567_8), n),
             simd.load_f16(&bits),
             products(simd, &bits, b),
+            word_products(simd, &bits, &words),
             simd.load_bf16(&bits),
             simd.load_first_bf16(&self.a.map(f32::to_bits)),
             simd.load_second_bf16(&self.a.map(f32::to_bits)),
@@ -82,7 +87,21 @@ fn products<S: Floats>(simd: S, bits: &[u16; WIDTH], x: S::Vector) -> S::Vector 
     simd.store_pairs(x, &mut pairs);
     let mut sum = simd.no_products();
     for pair in pairs {
-        sum = simd.add_products(sum, simd.load_pairs(bits), pair);
+        sum = simd.add_products_of(sum, simd.load_pairs(bits), &pair);
+    }
+    simd.whole_to_float(sum)
+}
+
+/// Sums of products of pairs of any whole numbers, stored and loaded between; modulo 2³².
+#[inline(always)]
+fn word_products<S: Floats>(simd: S, bits: &[u16; WIDTH], words: &[u16; 2 * WIDTH]) -> S::Vector {
+    let mut sum = simd.no_products();
+    for pair in bits.as_chunks::<2>().0 {
+        let pair = i32::from(pair[0]) | (i32::from(pair[1]) << 16);
+        sum = simd.add_products(sum, simd.load_words(words), simd.splat_pair(pair));
+        let mut stored = [0; WIDTH];
+        simd.store_whole(sum, &mut stored);
+        sum = simd.load_whole(&stored);
     }
     simd.whole_to_float(sum)
 }

@@ -27,10 +27,16 @@ trait Widen {
     const UNIT: usize = WIDTH;
 
     /// The activations of a column that lies apart.
-    fn column(x: &Activations, column: usize) -> &[[f32; WIDTH]];
+    #[inline(always)]
+    fn column(x: &Activations, column: usize) -> &[[f32; WIDTH]] {
+        x.column_floats(column)
+    }
 
     /// The activations of a panel.
-    fn panel<'x>(x: &'x Activations, columns: &Range<usize>) -> &'x [f32];
+    #[inline(always)]
+    fn panel<'x>(x: &'x Activations, columns: &Range<usize>) -> &'x [f32] {
+        x.panel_floats(columns)
+    }
 
     /// Puts the weights in sixteen bytes of each row into a tile, in the order of activations; the
     /// first is number `k` of the block.
@@ -56,16 +62,6 @@ trait Widen {
 
 impl Widen for F32 {
     const BYTES: usize = 4;
-
-    #[inline(always)]
-    fn column(x: &Activations, column: usize) -> &[[f32; WIDTH]] {
-        x.column_floats(column)
-    }
-
-    #[inline(always)]
-    fn panel<'x>(x: &'x Activations, columns: &Range<usize>) -> &'x [f32] {
-        x.panel_floats(columns)
-    }
 
     #[inline(always)]
     unsafe fn gather<S: Lanes>(
@@ -94,16 +90,6 @@ impl Widen for F32 {
 
 impl Widen for F16 {
     const BYTES: usize = 2;
-
-    #[inline(always)]
-    fn column(x: &Activations, column: usize) -> &[[f32; WIDTH]] {
-        x.column_floats(column)
-    }
-
-    #[inline(always)]
-    fn panel<'x>(x: &'x Activations, columns: &Range<usize>) -> &'x [f32] {
-        x.panel_floats(columns)
-    }
 
     #[inline(always)]
     unsafe fn gather<S: Lanes>(

@@ -1,0 +1,355 @@
+//! The two products of attention with a cache of 16-bit whole numbers, a scale for each key and
+//! value.
+//!
+//! Queries and weights become such numbers too, so that products are of whole numbers, two of
+//! which processors add at a time, and sums are exact in 32 bits: of all dimensions
+//!
+//! ```text
+//! s = (Σ_dims query16 · key16) · scale of the key · unit of the query
+//! ```
+//!
+//! where the units are such that no sum is too large, see `pairs`, and, because the scale of a
+//! value goes into its weight, of all positions of a chunk:
+//!
+//! ```text
+//! a = (Σ_positions weight16 · value14) · unit of the weights
+//! ```
+//!
+//! Values have 13 bits and a sign, the weights of a chunk add up to 2¹⁸ at most, so that a sum is
+//! below 2³¹, and each of them is at most 2¹⁵.
+//!
+//! How exact that is: an element of a query or key is off by half a unit, a 92000th of the length of
+//! the vector at most; a 16-bit float is off by up to a 4096th of itself, which for as few as five
+//! hundred elements of one size is more. An element of a value is off by a 16382nd of the largest of
+//! its head, a weight by a 65534th of the largest of its chunk or a 524000th of their sum,
+//! whichever is more.
+//!
+//! Whole sums do not depend on their order, so loops may be blocked in any way, and the bits are
+//! the same.
+
+use super::cache::KEY_SCALES;
+use super::halves::{LINE, Stream};
+use super::pairs::{LARGEST, PAIRS, Queries, SMALLEST, Weights, shorten, unit};
+use super::{CHUNK, ROWS};
+use crate::isa::{Floats, WIDTH, exp2};
+use std::ops::Range;
+
+/// The largest whole number of a value.
+pub(super) const VALUE_MOST: f32 = 8_191.0;
+
+/// The largest sum of the weights of a chunk: with half a unit more for each of [`CHUNK`], and
+/// times [`VALUE_MOST`], below 2³¹.
+const WEIGHTS_MOST: f32 = 261_900.0;
+
+/// A pair of keys or values for each of sixteen positions or dimensions, in 16-bit units.
+const PAIR_UNITS: usize = 2 * WIDTH;
+
+/// Makes `query` whole numbers of row `row`; returns what a product with them must be multiplied
+/// with.
+#[inline(always)]
+pub(super) fn round_query<S: Floats>(
+    simd: S,
+    query: &[f32],
+    row: usize,
+    queries: &mut [Queries],
+) -> f32 {
+    let (most, unit) = unit(simd, query, f32::MAX);
+    for (query, to) in query.chunks(2 * PAIRS).zip(queries) {
+        to[row] = [0; PAIRS];
+        for (x, to) in query.chunks(WIDTH).zip(to[row].as_chunks_mut().0) {
+            *to = shorten(simd, x, (most, unit), LARGEST);
+        }
+    }
+    unit
+}
+
+/// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
+/// to their scores.
+///
+/// - `keys`: of `pairs` pairs of dimensions, and what is near meanwhile: the values of the chunk.
+/// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
+/// - `weights`: `(ROWS, CHUNK)`.
+#[inline(always)]
+pub(super) fn scores<S: Floats>(
+    simd: S,
+    (row, rows, tiles): (usize, usize, Range<usize>),
+    keys: (Stream<'_>, usize),
+    queries: (&[Queries], &[f32; ROWS]),
+    weights: &mut [[f32; CHUNK]],
+) {
+    let at = (row, tiles);
+    match rows {
+        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8>(simd, at, keys, queries, weights),
+        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6>(simd, at, keys, queries, weights),
+        4 => score_rows::<S, 4>(simd, at, keys, queries, weights),
+        2 => score_rows::<S, 2>(simd, at, keys, queries, weights),
+        _ => score_rows::<S, 1>(simd, at, keys, queries, weights),
+    }
+}
+
+#[inline(always)]
+fn score_rows<S: Floats, const R: usize>(
+    simd: S,
+    (row, tiles): (usize, Range<usize>),
+    (keys, pairs): (Stream<'_>, usize),
+    (queries, factors): (&[Queries], &[f32; ROWS]),
+    weights: &mut [[f32; CHUNK]],
+) {
+    let (Some(weights), Some(factors)) = (
+        weights[row..].first_chunk_mut::<R>(),
+        factors[row..].first_chunk::<R>(),
+    ) else {
+        unreachable!("{R} rows from {row} on");
+    };
+    let tile_units = KEY_SCALES + pairs * PAIR_UNITS;
+    for tile in tiles {
+        let units = &keys.numbers[tile * tile_units..(tile + 1) * tile_units];
+        let (scales, units) = units.split_at(KEY_SCALES);
+        let words = units.as_chunks::<PAIR_UNITS>().0;
+        let mut sums = [simd.no_products(); R];
+        for (group, queries) in queries.iter().enumerate() {
+            let Some(queries) = queries[row..].first_chunk::<R>() else {
+                unreachable!("{R} rows from {row} on");
+            };
+            let first = group * PAIRS;
+            if !keys.ahead.is_empty() {
+                // The values of as many positions, which take about as much.
+                let near = keys.ahead.as_ptr();
+                let near = near.wrapping_add(CHUNK + (tile * pairs + first) * PAIR_UNITS);
+                for line in 0..PAIRS {
+                    simd.prefetch(near.wrapping_add(line * LINE));
+                }
+            }
+            // With a constant count the loop has no bound to check and is unrolled.
+            match words[first..].first_chunk::<PAIRS>() {
+                Some(words) => {
+                    for i in 0..PAIRS {
+                        let key = simd.load_words(&words[i]);
+                        for r in 0..R {
+                            sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
+                        }
+                    }
+                }
+                None => {
+                    for (i, words) in words[first..].iter().enumerate() {
+                        let key = simd.load_words(words);
+                        for r in 0..R {
+                            sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
+                        }
+                    }
+                }
+            }
+        }
+        let scale = match scales.first_chunk() {
+            Some(scales) => simd.load_f16(scales),
+            None => unreachable!("a tile of keys has scales"),
+        };
+        for r in 0..R {
+            let score = simd.mul(simd.whole_to_float(sums[r]), scale);
+            let score = simd.mul(score, simd.splat(factors[r]));
+            simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+        }
+    }
+}
+
+/// Widens the scales of the values of a chunk, for all its rows at once.
+#[inline(always)]
+pub(super) fn widen_scales<S: Floats>(
+    simd: S,
+    tiles: Range<usize>,
+    values: &[u16],
+    scales: &mut [f32; CHUNK],
+) {
+    let from = &values[..CHUNK].as_chunks::<WIDTH>().0[tiles.clone()];
+    let to = &mut scales.as_chunks_mut::<WIDTH>().0[tiles];
+    for (from, to) in from.iter().zip(to) {
+        simd.store(simd.load_f16(from), to);
+    }
+}
+
+/// Makes the scores of a row in the `tiles` of a chunk weights, powers of two relative to `most`,
+/// and those, times the `scales` of the values, whole numbers. Returns the sum of the weights, and
+/// what a product with the whole numbers must be multiplied with. `scores` are lost.
+#[inline(always)]
+pub(super) fn weights<S: Floats>(
+    simd: S,
+    tiles: Range<usize>,
+    (scores, most): (&mut [f32; CHUNK], f32),
+    scales: &[f32; CHUNK],
+    rounded: &mut Weights,
+) -> (f32, f32) {
+    let scores = &mut scores.as_chunks_mut::<WIDTH>().0[tiles.clone()];
+    let scales = &scales.as_chunks::<WIDTH>().0[tiles.clone()];
+    let rounded = &mut rounded.as_chunks_mut().0[tiles];
+    let most = simd.splat(most);
+    let (mut total, mut largest, mut sum) = (simd.zero(), simd.zero(), simd.zero());
+    for (score, scale) in scores.iter_mut().zip(scales) {
+        let weight = exp2(simd, simd.sub(simd.load(score), most));
+        total = simd.add(total, weight);
+        // A product that is not a number, of a scale that is none and no weight, counts as zero.
+        let product = simd.max(simd.mul(weight, simd.load(scale)), simd.zero());
+        largest = simd.max(product, largest);
+        sum = simd.add(sum, product);
+        simd.store(product, score);
+    }
+    let (largest, sum) = (simd.maximum(largest), simd.sum(sum));
+    let unit = (largest / LARGEST).max(sum / WEIGHTS_MOST);
+    let inverse = simd.splat(if largest > SMALLEST { 1.0 / unit } else { 0.0 });
+    for (product, rounded) in scores.iter().zip(rounded) {
+        // At most LARGEST and its rounding, the nearest of which is that.
+        simd.store_pairs(simd.mul(simd.load(product), inverse), rounded);
+    }
+    (simd.sum(total), unit)
+}
+
+/// What values are weighed by.
+pub(super) struct Rounded<'a> {
+    /// `(ROWS)`
+    pub(super) weights: &'a [Weights],
+    /// What products with them must be multiplied with.
+    pub(super) units: &'a [f32; ROWS],
+    /// Sums of all positions before those that are next, `(ROWS, stride)`.
+    pub(super) sums: &'a mut [i32],
+}
+
+/// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
+/// `positions` of a chunk times their weights.
+///
+/// - `values`: of a chunk, and what is near meanwhile: the keys of the next, of `pairs` pairs of
+///   dimensions.
+/// - `sums`: `(rows of the block, stride)`.
+#[inline(always)]
+pub(super) fn weigh<S: Floats>(
+    simd: S,
+    (row, rows, positions): (usize, usize, Range<usize>),
+    values: (Stream<'_>, usize),
+    rounded: Rounded<'_>,
+    (sums, stride): (&mut [f32], usize),
+) {
+    let weights = (rounded.weights, rounded.units);
+    let sums = (sums, rounded.sums, stride);
+    let at = (row, positions);
+    match rows {
+        8 if S::ACCUMULATORS >= 16 => {
+            let (row, positions) = at;
+            let (sums, whole, stride) = sums;
+            for row in [row, row + 4] {
+                let at = (row, positions.clone());
+                let sums = (&mut *sums, &mut *whole, stride);
+                weigh_rows::<S, 4, 4>(simd, at, values, weights, sums);
+            }
+        }
+        6 if S::ACCUMULATORS < 16 => weigh_rows::<S, 6, 1>(simd, at, values, weights, sums),
+        4 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 4, 4>(simd, at, values, weights, sums),
+        4 => weigh_rows::<S, 4, 1>(simd, at, values, weights, sums),
+        2 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 2, 8>(simd, at, values, weights, sums),
+        2 => weigh_rows::<S, 2, 2>(simd, at, values, weights, sums),
+        _ if S::ACCUMULATORS >= 16 => weigh_rows::<S, 1, 8>(simd, at, values, weights, sums),
+        _ => weigh_rows::<S, 1, 4>(simd, at, values, weights, sums),
+    }
+}
+
+#[inline(always)]
+fn weigh_rows<S: Floats, const R: usize, const V: usize>(
+    simd: S,
+    (row, positions): (usize, Range<usize>),
+    values: (Stream<'_>, usize),
+    (weights, units): (&[Weights], &[f32; ROWS]),
+    (sums, whole, stride): (&mut [f32], &mut [i32], usize),
+) {
+    let (Some(weights), Some(units)) = (
+        weights[row..].first_chunk::<R>(),
+        units[row..].first_chunk::<R>(),
+    ) else {
+        unreachable!("{R} rows from {row} on");
+    };
+    let vectors = stride / WIDTH;
+    let range = row * vectors..(row + R) * vectors;
+    let sums = &mut sums.as_chunks_mut::<WIDTH>().0[range.clone()];
+    let whole = &mut whole.as_chunks_mut::<WIDTH>().0[range];
+    // Whether a block of columns is all of them: then there is nothing to come back for.
+    let span = if vectors <= V { CHUNK } else { values.0.span };
+    let Range { start, end } = positions;
+    // Whole pairs, the first of which may begin with a position of weight zero.
+    let start = start / 2 * 2;
+    let mut first = start;
+    while first < end || first == start {
+        let positions = first..end.min(first + span);
+        let ends = (first == start, first + span >= end);
+        let mut column = 0;
+        while column + V <= vectors {
+            let at = (column, positions.clone(), ends);
+            weigh_columns::<S, R, V>(simd, at, values, (weights, units), (sums, whole, vectors));
+            column += V;
+        }
+        while column < vectors {
+            let at = (column, positions.clone(), ends);
+            weigh_columns::<S, R, 1>(simd, at, values, (weights, units), (sums, whole, vectors));
+            column += 1;
+        }
+        first += span;
+    }
+}
+
+/// [`weigh`] for `R` rows and the `V` vectors from number `column` of each value on, of `vectors`;
+/// the positions may be the first and the last of the chunk.
+#[inline(always)]
+fn weigh_columns<S: Floats, const R: usize, const V: usize>(
+    simd: S,
+    (column, positions, (new, last)): (usize, Range<usize>, (bool, bool)),
+    (values, key_pairs): (Stream<'_>, usize),
+    (weights, units): (&[Weights; R], &[f32; R]),
+    (sums, whole, vectors): (&mut [[f32; WIDTH]], &mut [[i32; WIDTH]], usize),
+) {
+    let mut block = [[simd.no_products(); V]; R];
+    if !new {
+        for r in 0..R {
+            for v in 0..V {
+                block[r][v] = simd.load_whole(&whole[r * vectors + column + v]);
+            }
+        }
+    }
+    let pairs = positions.start / 2..positions.end.div_ceil(2).min(CHUNK / 2);
+    // The first columns bring all near: an eighth of a tile of keys for each two positions.
+    let ahead = column == 0 && !values.ahead.is_empty();
+    let eighth = (KEY_SCALES + key_pairs * PAIR_UNITS) / 8;
+    let mut near = values.ahead.as_ptr().wrapping_add(pairs.start * eighth);
+    let words = &values.numbers[CHUNK..].as_chunks::<PAIR_UNITS>().0;
+    let words = &words[pairs.start * vectors..pairs.end * vectors];
+    for (pair, value) in pairs.zip(words.chunks_exact(vectors)) {
+        if ahead {
+            for line in 0..eighth.div_ceil(LINE) {
+                simd.prefetch(near.wrapping_add(line * LINE));
+            }
+            near = near.wrapping_add(eighth);
+        }
+        let value = &value[column..column + V];
+        // Twelve positions early, see `halves`.
+        let soon = value.as_ptr().wrapping_add(vectors * 6);
+        for v in 0..V {
+            simd.prefetch(soon.wrapping_add(v));
+        }
+        let mut wide = [simd.load_words(&value[0]); V];
+        for v in 1..V {
+            wide[v] = simd.load_words(&value[v]);
+        }
+        for r in 0..R {
+            let weight = simd.splat_pair(weights[r][pair]);
+            for v in 0..V {
+                block[r][v] = simd.add_products(block[r][v], wide[v], weight);
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            let to = r * vectors + column + v;
+            match last {
+                true => {
+                    let sum = simd.mul(simd.whole_to_float(block[r][v]), simd.splat(units[r]));
+                    simd.store(sum, &mut sums[to]);
+                }
+                false => simd.store_whole(block[r][v], &mut whole[to]),
+            }
+        }
+    }
+}
