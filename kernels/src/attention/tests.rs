@@ -1,8 +1,10 @@
 //! Attention against a direct computation in double precision, and with the same bits for every
 //! instruction set, number of threads and way to feed a prompt.
 
+mod cache;
+
 use super::*;
-use crate::{Cpu, Isa};
+use crate::Cpu;
 
 /// Values of both signs with a deterministic, irregular pattern, about -2 to 2.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -367,14 +369,17 @@ fn one_position_gives_its_value() {
 
 #[test]
 fn large_scores_neither_overflow_nor_vanish() {
-    let shape = KvShape {
-        kind: KvType::F16,
-        kv_heads: 1,
-        capacity: 600,
-        key_dim: 16,
-        value_dim: 16,
-    };
-    for cpu in Cpu::all() {
+    for (kind, cpu) in [KvType::F16, KvType::Q16]
+        .into_iter()
+        .flat_map(|kind| Cpu::all().map(move |cpu| (kind, cpu)))
+    {
+        let shape = KvShape {
+            kind,
+            kv_heads: 1,
+            capacity: 600,
+            key_dim: 16,
+            value_dim: 16,
+        };
         let mut cache = KvLayer::new(shape).unwrap();
         for position in 0..600 {
             // The best key lies in the first chunk, where later chunks must not displace it.
@@ -395,7 +400,13 @@ fn large_scores_neither_overflow_nor_vanish() {
             slopes: None,
         };
         Attention::new(cpu, inputs, &mut scratch, &mut out).work();
-        assert_eq!(out, [77.0; 16]);
+        // Whole numbers of 14 bits are off by half a unit.
+        let tolerance = match kind {
+            KvType::Q16 => 77.0 / 16_382.0 * (1.0 + 1.0 / 1024.0),
+            _ => 0.0,
+        };
+        let near = |out: &f32| (out - 77.0).abs() <= tolerance;
+        assert!(out.iter().all(near), "{kind:?} {out:?}");
     }
 }
 
@@ -453,112 +464,4 @@ fn more_threads_than_slots_are_harmless() {
         }
     });
     case.assert_same(&out, &case.run(cpu, 1, 5), cpu);
-}
-
-#[test]
-fn a_cache_gives_back_what_it_holds() {
-    let case = Case::new((1, 3), 100, 0, 40);
-    for isa in [Isa::Scalar, Cpu::detect().isa()] {
-        let cpu = Cpu::with(isa).unwrap();
-        let cache = case.cache(cpu);
-        let keys = noise(40 * 3 * 100, 1);
-        let values = noise(40 * 3 * 100, 2);
-        let (mut key, mut value) = (vec![0.0; 100], vec![0.0; 100]);
-        let narrow = |x: &f32| half::f16::from_f32(*x).to_f32();
-        for (i, (k, v)) in keys.chunks(100).zip(values.chunks(100)).enumerate() {
-            cache.load(i / 3, i % 3, &mut key, &mut value);
-            assert!(k.iter().map(narrow).eq(key.iter().copied()));
-            assert!(v.iter().map(narrow).eq(value.iter().copied()));
-        }
-    }
-}
-
-#[test]
-fn a_cache_of_bytes_holds_the_nearest() {
-    let mut case = Case::new((1, 3), 64, 0, 300);
-    case.kind = KvType::Q8_0;
-    let keys = noise(300 * 3 * 64, 1);
-    let values = noise(300 * 3 * 64, 2);
-    let (mut key, mut value) = (vec![0.0; 64], vec![0.0; 64]);
-    for cpu in Cpu::all() {
-        let cache = case.cache(cpu);
-        for (i, (k, v)) in keys.chunks(64).zip(values.chunks(64)).enumerate() {
-            cache.load(i / 3, i % 3, &mut key, &mut value);
-            for (exact, found) in [(k, &key), (v, &value)] {
-                for (exact, found) in exact.chunks(32).zip(found.chunks(32)) {
-                    let most = exact.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-                    // Half a unit, which is a 127th of the largest rounded to eleven bits, and
-                    // what the rounding of the unit cuts off of the largest.
-                    let tolerance = most * (0.5 / 127.0 + 1.0 / 2048.0);
-                    for (exact, found) in exact.iter().zip(found) {
-                        assert!((exact - found).abs() <= tolerance, "{exact} {found}");
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn a_saved_position_is_the_same_elsewhere() {
-    for kind in [KvType::F16, KvType::Q16, KvType::Q8_0] {
-        let mut case = Case::new((1, 3), 96, 0, 40);
-        case.kind = kind;
-        let cache = case.cache(Cpu::detect());
-        let mut shape = case.shape();
-        shape.capacity = 777;
-        let mut other = KvLayer::new(shape).unwrap();
-        let mut bytes = vec![0; shape.position_bytes()];
-        let mut again = bytes.clone();
-        for (from, to) in [(0, 600), (17, 17), (39, 301)] {
-            cache.save(from, &mut bytes);
-            other.restore(to, &bytes);
-            other.save(to, &mut again);
-            assert_eq!(bytes, again);
-            for head in 0..3 {
-                let mut loaded = [
-                    (vec![0.0; 96], vec![0.0; 96]),
-                    (vec![0.0; 96], vec![0.0; 96]),
-                ];
-                cache.load(from, head, &mut loaded[0].0, &mut loaded[0].1);
-                other.load(to, head, &mut loaded[1].0, &mut loaded[1].1);
-                assert_eq!(loaded[0], loaded[1]);
-            }
-        }
-        // Of any bytes, what is in the cache is finite or not a number, never infinite.
-        bytes.fill(0x7c);
-        bytes.iter_mut().step_by(2).for_each(|byte| *byte = 0);
-        other.restore(3, &bytes);
-        let (mut key, mut value) = (vec![0.0; 96], vec![0.0; 96]);
-        other.load(3, 2, &mut key, &mut value);
-        assert!(key.iter().chain(&value).all(|x| x.is_finite()));
-    }
-}
-
-#[test]
-fn impossible_shapes_are_refused() {
-    let shape = |kv_heads, capacity, key_dim| KvShape {
-        kind: KvType::F16,
-        kv_heads,
-        capacity,
-        key_dim,
-        value_dim: 64,
-    };
-    assert!(KvLayer::new(shape(0, 16, 64)).is_none());
-    assert!(KvLayer::new(shape(4, usize::MAX, 64)).is_none());
-    assert!(KvLayer::new(shape(usize::MAX / 64, 64, 64)).is_none());
-    // Two lines more than the numbers take, to begin on one.
-    let bytes = 2 * 16 * (32 + 64) * 2 + 128;
-    assert_eq!(shape(2, 16, 32).bytes(), Some(bytes));
-    let bytes_of = |key_dim| {
-        let kind = KvType::Q8_0;
-        KvShape {
-            kind,
-            ..shape(2, 256, key_dim)
-        }
-        .bytes()
-    };
-    assert_eq!(bytes_of(32), Some(2 * 256 * (32 + 64) / 32 * 34 + 128));
-    assert_eq!(bytes_of(48), None);
-    assert!(AttentionScratch::new(usize::MAX / 8, 1, &shape(1, 16, 64)).is_none());
 }
