@@ -30,7 +30,7 @@ pub struct SessionOptions {
 
 impl SessionOptions {
     /// The defaults: a context of 4096 tokens or what the model was trained on, if that is less;
-    /// batches of 512 tokens; a cache of 16-bit floats.
+    /// batches of 512 tokens; a cache of 16-bit whole numbers.
     pub fn new() -> SessionOptions {
         SessionOptions::default()
     }

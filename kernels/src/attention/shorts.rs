@@ -19,10 +19,10 @@
 //! below 2³¹, and each of them is at most 2¹⁵.
 //!
 //! How exact that is: an element of a query or key is off by half a unit, a 92000th of the length of
-//! the vector at most; a 16-bit float is off by up to a 4096th of itself, which for as few as five
-//! hundred elements of one size is more. An element of a value is off by a 16382nd of the largest of
-//! its head, a weight by a 65534th of the largest of its chunk or a 524000th of their sum,
-//! whichever is more.
+//! the vector at most; a 16-bit float is off by up to a 4096th of itself, which is more where a vector
+//! has fewer than five hundred elements of one size. An element of a value is off by a 16382nd of
+//! the largest of its head, a weight by a 65534th of the largest of its chunk or a 524000th of their
+//! sum, whichever is more.
 //!
 //! Whole sums do not depend on their order, so loops may be blocked in any way, and the bits are
 //! the same.
@@ -66,7 +66,8 @@ pub(super) fn round_query<S: Floats>(
 /// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
 /// to their scores.
 ///
-/// - `keys`: of `pairs` pairs of dimensions, and what is near meanwhile: the values of the chunk.
+/// - `keys`, and of how many pairs of dimensions they are; what is brought near meanwhile are the
+///   values of the chunk.
 /// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
 /// - `weights`: `(ROWS, CHUNK)`.
 #[inline(always)]
@@ -215,8 +216,8 @@ pub(super) struct Rounded<'a> {
 /// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
 /// `positions` of a chunk times their weights.
 ///
-/// - `values`: of a chunk, and what is near meanwhile: the keys of the next, of `pairs` pairs of
-///   dimensions.
+/// - `values`: those of a chunk; what is brought near meanwhile are the keys of the next, and of how
+///   many pairs of dimensions these are.
 /// - `sums`: `(rows of the block, stride)`.
 #[inline(always)]
 pub(super) fn weigh<S: Floats>(
