@@ -92,6 +92,9 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Keys and values of a session with a full context. The system gives them as they fill.
     pub cache: u64,
+    /// Keys and values of one position, without what a cache takes to begin and end on whole
+    /// blocks: a token reads as many bytes for each position that it sees.
+    pub cache_per_position: u64,
     /// Buffers of a session.
     pub scratch: u64,
 }
@@ -224,6 +227,7 @@ impl Model {
         Ok(MemoryPlan {
             weights: self.0.gguf.file_len(),
             cache: Cache::bytes(config, &shape).ok_or(overflow("the cache of a session"))?,
+            cache_per_position: (config.layers * shape.position_bytes()) as u64,
             scratch: Scratch::bytes(self.0.cpu, config, threads, (batch, &shape))
                 .ok_or(overflow("the scratch of a session"))?,
         })

@@ -319,6 +319,7 @@ fn options_are_checked() {
     let (tiles, chunks) = ((1 << 28) - 1, 1 << 24);
     let units = 2 * (tiles * (32 + 16 * 16) + chunks * (256 + 16 * 256));
     assert_eq!(plan.cache, 2 * (2 * units + 2 * 64));
+    assert_eq!(plan.cache_per_position, 2 * 2 * 2 * (2 * 16 + 2));
     let all = large.batch(u32::MAX as usize);
     assert!(matches!(
         model.session_with(&all),

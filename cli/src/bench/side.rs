@@ -177,11 +177,9 @@ impl Side {
     /// Bytes of keys and values that generating a token reads, in the mean of a run.
     pub fn cached_bytes_per_token(&self) -> f64 {
         let positions = self.work.positions(self.settings.depth + 1, self.generate);
-        let per_position = self.plan.cache as f64 / self.session.context() as f64;
-        if self.generate == 0 {
-            0.0
-        } else {
-            positions * per_position
+        match self.generate {
+            0 => 0.0,
+            _ => positions * self.plan.cache_per_position as f64,
         }
     }
 

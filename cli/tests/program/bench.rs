@@ -52,10 +52,9 @@ fn measures_speed_memory_and_the_machine() {
     let bytes = (4 * layer + head) as f64 * 34.0 / 32.0;
     assert_eq!(generation["weight_bytes_per_token"], bytes);
     // Tokens at positions 1 to 4 see 2 to 5 positions, of 4 layers with 4 heads of 32 elements of
-    // keys and of values. The cache has room for whole tiles of positions.
-    let exactly = 3.5 * 4.0 * 4.0 * 64.0 * 2.0;
+    // keys and of values, two bytes each and two for the scale of each key and value.
     let cached = number(&generation["cached_bytes_per_token"]);
-    assert!((exactly..3.0 * exactly).contains(&cached), "{json}");
+    assert_eq!(cached, 3.5 * 4.0 * 4.0 * 2.0 * (32.0 * 2.0 + 2.0), "{json}");
     // Shares are of the limits of the same runs.
     let share = |run: usize| {
         let rate = number(&generation["tokens_per_second"]["runs"][run]);
