@@ -227,7 +227,7 @@ impl Model {
         Ok(MemoryPlan {
             weights: self.0.gguf.file_len(),
             cache: Cache::bytes(config, &shape).ok_or(overflow("the cache of a session"))?,
-            cache_per_position: (config.layers * shape.position_bytes()) as u64,
+            cache_per_position: config.layers as u64 * shape.position_bytes() as u64,
             scratch: Scratch::bytes(self.0.cpu, config, threads, (batch, &shape))
                 .ok_or(overflow("the scratch of a session"))?,
         })

@@ -97,6 +97,26 @@ impl Case {
         noise(self.tokens * self.heads * self.key_dim, 3)
     }
 
+    /// What attention of `queries`, the first of them at `first_position`, is computed from.
+    fn inputs<'a>(
+        &'a self,
+        cache: &'a KvLayer,
+        queries: &'a [f32],
+        first_position: usize,
+    ) -> AttentionInputs<'a> {
+        AttentionInputs {
+            queries,
+            heads: self.heads,
+            cache,
+            first_position,
+            scale: self.scale(),
+            window: self.window,
+            soft_cap: self.soft_cap,
+            sinks: self.sinks.as_deref(),
+            slopes: self.slopes.as_deref(),
+        }
+    }
+
     /// Attention of the queries, fed in pieces of `piece` tokens, on `threads` threads.
     fn run(&self, cpu: Cpu, threads: usize, piece: usize) -> Vec<f32> {
         let cache = self.cache(cpu);
@@ -106,17 +126,7 @@ impl Case {
         let mut scratch = AttentionScratch::new(threads, self.heads, &self.shape()).unwrap();
         let pieces = queries.chunks(piece * query_len);
         for (i, (queries, out)) in pieces.zip(out.chunks_mut(piece * out_len)).enumerate() {
-            let inputs = AttentionInputs {
-                queries,
-                heads: self.heads,
-                cache: &cache,
-                first_position: self.depth + i * piece,
-                scale: self.scale(),
-                window: self.window,
-                soft_cap: self.soft_cap,
-                sinks: self.sinks.as_deref(),
-                slopes: self.slopes.as_deref(),
-            };
+            let inputs = self.inputs(&cache, queries, self.depth + i * piece);
             let job = Attention::new(cpu, inputs, &mut scratch, out);
             std::thread::scope(|scope| {
                 for _ in 1..threads {
@@ -422,17 +432,7 @@ fn numbers_that_are_none_do_not_reach_other_positions() {
             let queries = case.queries();
             let mut out = vec![f32::NAN; 5 * 8 * 64];
             let mut scratch = AttentionScratch::new(1, 8, &case.shape()).unwrap();
-            let inputs = AttentionInputs {
-                queries: &queries,
-                heads: 8,
-                cache: &cache,
-                first_position: 0,
-                scale: case.scale(),
-                window: None,
-                soft_cap: None,
-                sinks: None,
-                slopes: None,
-            };
+            let inputs = case.inputs(&cache, &queries, 0);
             Attention::new(cpu, inputs, &mut scratch, &mut out).work();
             case.assert_same(&out, &case.run(cpu, 1, 5), cpu);
         }
@@ -446,17 +446,7 @@ fn more_threads_than_slots_are_harmless() {
     let (cache, queries) = (case.cache(cpu), case.queries());
     let mut scratch = AttentionScratch::new(2, 4, &case.shape()).unwrap();
     let mut out = vec![f32::NAN; 5 * 4 * 32];
-    let inputs = AttentionInputs {
-        queries: &queries,
-        heads: 4,
-        cache: &cache,
-        first_position: 600,
-        scale: case.scale(),
-        window: None,
-        soft_cap: None,
-        sinks: None,
-        slopes: None,
-    };
+    let inputs = case.inputs(&cache, &queries, 600);
     let job = Attention::new(cpu, inputs, &mut scratch, &mut out);
     std::thread::scope(|scope| {
         for _ in 0..6 {

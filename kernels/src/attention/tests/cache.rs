@@ -129,17 +129,7 @@ fn any_saved_bytes_give_the_same_bits_everywhere() {
                 }
                 let mut out = vec![0.0; queries.len()];
                 let mut scratch = AttentionScratch::new(1, 4, &case.shape()).unwrap();
-                let inputs = AttentionInputs {
-                    queries: &queries,
-                    heads: 4,
-                    cache: &cache,
-                    first_position: case.depth,
-                    scale: case.scale(),
-                    window: None,
-                    soft_cap: None,
-                    sinks: None,
-                    slopes: None,
-                };
+                let inputs = case.inputs(&cache, &queries, case.depth);
                 Attention::new(cpu, inputs, &mut scratch, &mut out).work();
                 out
             })
