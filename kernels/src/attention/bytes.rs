@@ -19,8 +19,8 @@
 //! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
 
 use super::cache::{KEY_BLOCK, VALUE_BLOCK};
-use super::halves::Stream;
-use super::pairs::{LARGEST, PAIRS, Queries, SMALLEST, Weights};
+use super::halves::{LINE, Stream};
+use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, bounded, magnitude};
 use super::{CHUNK, ROWS};
 use crate::isa::{Floats, WIDTH};
 use std::ops::Range;
@@ -34,23 +34,20 @@ pub(super) fn round_query<S: Floats>(
     row: usize,
     queries: &mut [Queries],
 ) -> f32 {
+    let most = magnitude(simd, query);
     let query = query.as_chunks::<WIDTH>().0;
-    let mut most = simd.zero();
-    for x in query {
-        let x = simd.load(x);
-        most = simd.max(simd.max(x, simd.sub(simd.zero(), x)), most);
-    }
-    let most = simd.maximum(most);
-    let inverse = simd.splat(if most > SMALLEST { LARGEST / most } else { 0.0 });
+    let inverse = simd.splat(if most > SMALLEST {
+        SHORT_MOST / most
+    } else {
+        0.0
+    });
     for (query, to) in query.as_chunks::<2>().0.iter().zip(queries) {
         for (x, to) in query.iter().zip(to[row].as_chunks_mut().0) {
-            let x = simd.mul(simd.load(x), inverse);
-            // The bounds come last, so that a NaN becomes a number.
-            let x = simd.max(simd.min(x, simd.splat(LARGEST)), simd.splat(-LARGEST));
+            let x = bounded(simd, simd.mul(simd.load(x), inverse), SHORT_MOST);
             simd.store_pairs(x, to);
         }
     }
-    most / LARGEST
+    most / SHORT_MOST
 }
 
 /// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
@@ -103,8 +100,8 @@ fn score_rows<S: Floats, const R: usize>(
             if !keys.ahead.is_empty() {
                 let near = keys.ahead.as_ptr();
                 let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
-                for line in 0..KEY_BLOCK.div_ceil(32) {
-                    simd.prefetch(near.wrapping_add(line * 32));
+                for line in 0..KEY_BLOCK.div_ceil(LINE) {
+                    simd.prefetch(near.wrapping_add(line * LINE));
                 }
             }
             let block = block.as_chunks::<WIDTH>().0;
@@ -223,10 +220,14 @@ fn round<S: Floats>(
         most = simd.max(product(weight, scale), most);
     }
     let most = simd.maximum(most);
-    let inverse = simd.splat(if most > SMALLEST { LARGEST / most } else { 0.0 });
+    let inverse = simd.splat(if most > SMALLEST {
+        SHORT_MOST / most
+    } else {
+        0.0
+    });
     for ((weight, scale), rounded) in weights.iter().zip(scales).zip(rounded) {
         let x = simd.mul(product(weight, scale), inverse);
-        simd.store_pairs(simd.min(x, simd.splat(LARGEST)), rounded);
+        simd.store_pairs(simd.min(x, simd.splat(SHORT_MOST)), rounded);
     }
-    most / LARGEST
+    most / SHORT_MOST
 }

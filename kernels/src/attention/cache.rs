@@ -33,7 +33,9 @@
 mod places;
 
 use super::CHUNK;
-use super::pairs::{MOST_DIMS, largest, round_up, shorten, unit};
+use super::pairs::{
+    MOST_DIMS, SHORT_MOST, bounded, largest, load, magnitude, round_up, shorten, unit,
+};
 use super::shorts::VALUE_MOST;
 use crate::Cpu;
 use crate::aligned::Aligned;
@@ -357,7 +359,7 @@ impl Kernel for Store<'_> {
                     let unit = round_up(unit);
                     keys[scale] = unit.to_bits();
                     for (group, key) in key.chunks(WIDTH).enumerate() {
-                        let words = shorten(simd, key, (most, unit.to_f32()), i16::MAX.into());
+                        let words = shorten(simd, key, (most, unit.to_f32()), SHORT_MOST);
                         let first = first + group * WIDTH * WIDTH;
                         let pairs = keys[first..].chunks_mut(2 * WIDTH);
                         for (to, word) in pairs.zip(words).take(key.len().div_ceil(2)) {
@@ -413,10 +415,7 @@ impl Kernel for Store<'_> {
 /// Up to sixteen floats as bits of 16-bit floats, zeros after them.
 #[inline(always)]
 fn narrow<S: Floats>(simd: S, x: &[f32]) -> [u16; WIDTH] {
-    let x = match x.first_chunk::<WIDTH>() {
-        Some(x) => simd.load(x),
-        None => simd.load_partial(x, 0.0),
-    };
+    let x = load(simd, x);
     let x = simd.max(simd.splat(-LARGEST), simd.min(simd.splat(LARGEST), x));
     let mut bits = [0; WIDTH];
     simd.store_f16(x, &mut bits);
@@ -428,22 +427,15 @@ fn narrow<S: Floats>(simd: S, x: &[f32]) -> [u16; WIDTH] {
 #[inline(always)]
 fn round<S: Floats>(simd: S, block: &[f32; BYTES_BLOCK]) -> (u16, [u8; BYTES_BLOCK]) {
     const MOST: f32 = 127.0;
+    let scale = f16::from_f32((magnitude(simd, block) / MOST).min(LARGEST));
     let block = block.as_chunks::<WIDTH>().0;
-    let mut most = simd.zero();
-    for x in block {
-        let x = simd.load(x);
-        most = simd.max(simd.max(x, simd.sub(simd.zero(), x)), most);
-    }
-    let scale = f16::from_f32((simd.maximum(most) / MOST).min(LARGEST));
     let inverse = match scale.to_f32() {
         0.0 => 0.0,
         scale => 1.0 / scale,
     };
     let mut bytes = [0; BYTES_BLOCK];
     for (x, bytes) in block.iter().zip(bytes.as_chunks_mut::<WIDTH>().0) {
-        let x = simd.mul(simd.load(x), simd.splat(inverse));
-        // The bounds come last, so that a NaN becomes a number.
-        let x = simd.max(simd.min(x, simd.splat(MOST)), simd.splat(-MOST));
+        let x = bounded(simd, simd.mul(simd.load(x), simd.splat(inverse)), MOST);
         let mut pairs = [0; WIDTH / 2];
         simd.store_pairs(x, &mut pairs);
         for (pair, bytes) in pairs.iter().zip(bytes.as_chunks_mut::<2>().0) {

@@ -10,7 +10,7 @@ use crate::isa::{Floats, WIDTH};
 use half::f16;
 
 /// The largest 16-bit whole number.
-pub(super) const LARGEST: f32 = 32_767.0;
+pub(super) const SHORT_MOST: f32 = 32_767.0;
 
 /// Below this a row is taken for zeros: the inverse of smaller numbers is not finite.
 pub(super) const SMALLEST: f32 = 1e-30;
@@ -34,33 +34,39 @@ pub(super) type Weights = [i32; CHUNK / 2];
 
 /// The sixteen floats, or as many as there are and zeros.
 #[inline(always)]
-fn load<S: Floats>(simd: S, x: &[f32]) -> S::Vector {
+pub(super) fn load<S: Floats>(simd: S, x: &[f32]) -> S::Vector {
     match x.first_chunk::<WIDTH>() {
         Some(x) => simd.load(x),
         None => simd.load_partial(x, 0.0),
     }
 }
 
-/// `x` between `-most` and `most`, which also a NaN becomes.
+/// `x` between `-most` and `most`; a NaN becomes `most`.
 #[inline(always)]
-fn bounded<S: Floats>(simd: S, x: S::Vector, most: f32) -> S::Vector {
+pub(super) fn bounded<S: Floats>(simd: S, x: S::Vector, most: f32) -> S::Vector {
     simd.max(simd.min(x, simd.splat(most)), simd.splat(-most))
 }
 
-/// The largest magnitude of `x`, at most `bound`.
+/// The largest magnitude of `x`; a NaN has none.
 #[inline(always)]
-pub(super) fn largest<S: Floats>(simd: S, x: &[f32], bound: f32) -> f32 {
+pub(super) fn magnitude<S: Floats>(simd: S, x: &[f32]) -> f32 {
     let mut most = simd.zero();
     for x in x.chunks(WIDTH) {
         let x = load(simd, x);
         most = simd.max(simd.max(x, simd.sub(simd.zero(), x)), most);
     }
-    let most = simd.maximum(most).min(bound);
+    simd.maximum(most)
+}
+
+/// The largest magnitude of `x`, at most `bound`, or zero if it is too small to divide by.
+#[inline(always)]
+pub(super) fn largest<S: Floats>(simd: S, x: &[f32], bound: f32) -> f32 {
+    let most = magnitude(simd, x).min(bound);
     if most > SMALLEST { most } else { 0.0 }
 }
 
 /// The largest magnitude of `x`, at most `bound`, and the unit of `x`: in it, elements are at most
-/// [`LARGEST`] and the length at most [`LENGTH`].
+/// [`SHORT_MOST`] and the length at most [`LENGTH`].
 #[inline(always)]
 pub(super) fn unit<S: Floats>(simd: S, x: &[f32], bound: f32) -> (f32, f32) {
     let most = largest(simd, x, bound);
@@ -75,7 +81,7 @@ pub(super) fn unit<S: Floats>(simd: S, x: &[f32], bound: f32) -> (f32, f32) {
         squares = simd.multiply_add(x, x, squares);
     }
     let length = simd.sum(squares).sqrt();
-    (most, most * (length / LENGTH).max(1.0 / LARGEST))
+    (most, most * (length / LENGTH).max(1.0 / SHORT_MOST))
 }
 
 /// The smallest 16-bit float that is not less, of what a key's or value's unit can be.

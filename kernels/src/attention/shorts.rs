@@ -29,7 +29,7 @@
 
 use super::cache::KEY_SCALES;
 use super::halves::{LINE, Stream};
-use super::pairs::{LARGEST, PAIRS, Queries, SMALLEST, Weights, shorten, unit};
+use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, shorten, unit};
 use super::{CHUNK, ROWS};
 use crate::isa::{Floats, WIDTH, exp2};
 use std::ops::Range;
@@ -57,7 +57,7 @@ pub(super) fn round_query<S: Floats>(
     for (query, to) in query.chunks(2 * PAIRS).zip(queries) {
         to[row] = [0; PAIRS];
         for (x, to) in query.chunks(WIDTH).zip(to[row].as_chunks_mut().0) {
-            *to = shorten(simd, x, (most, unit), LARGEST);
+            *to = shorten(simd, x, (most, unit), SHORT_MOST);
         }
     }
     unit
@@ -194,10 +194,10 @@ pub(super) fn weights<S: Floats>(
         simd.store(product, score);
     }
     let (largest, sum) = (simd.maximum(largest), simd.sum(sum));
-    let unit = (largest / LARGEST).max(sum / WEIGHTS_MOST);
+    let unit = (largest / SHORT_MOST).max(sum / WEIGHTS_MOST);
     let inverse = simd.splat(if largest > SMALLEST { 1.0 / unit } else { 0.0 });
     for (product, rounded) in scores.iter().zip(rounded) {
-        // At most LARGEST and its rounding, the nearest of which is that.
+        // At most SHORT_MOST and its rounding, the nearest of which is that.
         simd.store_pairs(simd.mul(simd.load(product), inverse), rounded);
     }
     (simd.sum(total), unit)
