@@ -18,11 +18,12 @@
 //! largest of its chunk, a 256th of what the rounding of a key or value to a byte is off by. Whole
 //! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
 
+use super::by_rows::{OfRows, by_rows};
 use super::cache::{KEY_BLOCK, VALUE_BLOCK};
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, bounded, magnitude};
 use super::{CHUNK, ROWS};
-use crate::isa::{Floats, WIDTH};
+use crate::isa::{Floats, Simd, WIDTH};
 use std::ops::Range;
 
 /// Makes `query`, a multiple of 32 floats, whole numbers of row `row`; returns what a product with
@@ -57,69 +58,81 @@ pub(super) fn round_query<S: Floats>(
 /// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
 /// - `weights`: `(ROWS, CHUNK)`.
 #[inline(always)]
-pub(super) fn scores<S: Floats>(
+pub(super) fn scores<S: Simd>(
     simd: S,
     (row, rows, tiles): (usize, usize, Range<usize>),
     keys: Stream<'_>,
     queries: (&[Queries], &[f32; ROWS]),
     weights: &mut [[f32; CHUNK]],
 ) {
-    let at = (row, tiles);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8>(simd, at, keys, queries, weights),
-        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6>(simd, at, keys, queries, weights),
-        4 => score_rows::<S, 4>(simd, at, keys, queries, weights),
-        2 => score_rows::<S, 2>(simd, at, keys, queries, weights),
-        _ => score_rows::<S, 1>(simd, at, keys, queries, weights),
+    let task = Scores {
+        at: (row, tiles),
+        keys,
+        queries,
+        weights,
+    };
+    by_rows(simd, rows, task);
+}
+
+/// See [`scores`].
+struct Scores<'s, 'k> {
+    at: (usize, Range<usize>),
+    keys: Stream<'k>,
+    queries: (&'s [Queries], &'s [f32; ROWS]),
+    weights: &'s mut [[f32; CHUNK]],
+}
+
+impl<S: Simd> OfRows<S> for Scores<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(self, simd: S) {
+        self.rows::<S, R>(simd);
     }
 }
 
-#[inline(always)]
-fn score_rows<S: Floats, const R: usize>(
-    simd: S,
-    (row, tiles): (usize, Range<usize>),
-    keys: Stream<'_>,
-    (queries, factors): (&[Queries], &[f32; ROWS]),
-    weights: &mut [[f32; CHUNK]],
-) {
-    let (Some(weights), Some(factors)) = (
-        weights[row..].first_chunk_mut::<R>(),
-        factors[row..].first_chunk::<R>(),
-    ) else {
-        unreachable!("{R} rows from {row} on");
-    };
-    let blocks = queries.len();
-    let numbers = keys.numbers.as_chunks::<KEY_BLOCK>().0;
-    for tile in tiles {
-        let mut sums = [simd.zero(); R];
-        let keys_of_tile = &numbers[tile * blocks..(tile + 1) * blocks];
-        for (index, (queries, block)) in queries.iter().zip(keys_of_tile).enumerate() {
-            let Some(queries) = queries[row..].first_chunk::<R>() else {
-                unreachable!("{R} rows from {row} on");
-            };
-            if !keys.ahead.is_empty() {
-                let near = keys.ahead.as_ptr();
-                let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
-                for line in 0..KEY_BLOCK.div_ceil(LINE) {
-                    simd.prefetch(near.wrapping_add(line * LINE));
+impl Scores<'_, '_> {
+    #[inline(always)]
+    fn rows<S: Floats, const R: usize>(self, simd: S) {
+        let (row, tiles) = self.at;
+        let (keys, (queries, factors)) = (self.keys, self.queries);
+        let (Some(weights), Some(factors)) = (
+            self.weights[row..].first_chunk_mut::<R>(),
+            factors[row..].first_chunk::<R>(),
+        ) else {
+            unreachable!("{R} rows from {row} on");
+        };
+        let blocks = queries.len();
+        let numbers = keys.numbers.as_chunks::<KEY_BLOCK>().0;
+        for tile in tiles {
+            let mut sums = [simd.zero(); R];
+            let keys_of_tile = &numbers[tile * blocks..(tile + 1) * blocks];
+            for (index, (queries, block)) in queries.iter().zip(keys_of_tile).enumerate() {
+                let Some(queries) = queries[row..].first_chunk::<R>() else {
+                    unreachable!("{R} rows from {row} on");
+                };
+                if !keys.ahead.is_empty() {
+                    let near = keys.ahead.as_ptr();
+                    let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
+                    for line in 0..KEY_BLOCK.div_ceil(LINE) {
+                        simd.prefetch(near.wrapping_add(line * LINE));
+                    }
                 }
-            }
-            let block = block.as_chunks::<WIDTH>().0;
-            let mut whole = [simd.no_products(); R];
-            for i in 0..PAIRS {
-                let pairs = simd.load_pairs(&block[1 + i]);
+                let block = block.as_chunks::<WIDTH>().0;
+                let mut whole = [simd.no_products(); R];
+                for i in 0..PAIRS {
+                    let pairs = simd.load_pairs(&block[1 + i]);
+                    for r in 0..R {
+                        whole[r] = simd.add_products_of(whole[r], pairs, &queries[r][i]);
+                    }
+                }
+                let scale = simd.load_f16(&block[0]);
                 for r in 0..R {
-                    whole[r] = simd.add_products_of(whole[r], pairs, &queries[r][i]);
+                    sums[r] = simd.multiply_add(simd.whole_to_float(whole[r]), scale, sums[r]);
                 }
             }
-            let scale = simd.load_f16(&block[0]);
             for r in 0..R {
-                sums[r] = simd.multiply_add(simd.whole_to_float(whole[r]), scale, sums[r]);
+                let score = simd.mul(sums[r], simd.splat(factors[r]));
+                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
             }
-        }
-        for r in 0..R {
-            let score = simd.mul(sums[r], simd.splat(factors[r]));
-            simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
         }
     }
 }
@@ -131,68 +144,80 @@ fn score_rows<S: Floats, const R: usize>(
 /// - `weights`: `(ROWS, CHUNK)`; `rounded`: as many.
 /// - `sums`: `(rows of the block, stride)`.
 #[inline(always)]
-pub(super) fn weigh<S: Floats>(
+pub(super) fn weigh<S: Simd>(
     simd: S,
     (row, rows, positions): (usize, usize, Range<usize>),
     values: Stream<'_>,
     weights: (&[[f32; CHUNK]], &mut [Weights]),
-    (sums, stride): (&mut [f32], usize),
+    sums: (&mut [f32], usize),
 ) {
-    let sums = (sums, stride);
-    let at = (row, positions);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 8>(simd, at, values, weights, sums),
-        6 if S::ACCUMULATORS < 16 => weigh_rows::<S, 6>(simd, at, values, weights, sums),
-        4 => weigh_rows::<S, 4>(simd, at, values, weights, sums),
-        2 => weigh_rows::<S, 2>(simd, at, values, weights, sums),
-        _ => weigh_rows::<S, 1>(simd, at, values, weights, sums),
+    let task = Weigh {
+        at: (row, positions),
+        values,
+        weights,
+        sums,
+    };
+    by_rows(simd, rows, task);
+}
+
+/// See [`weigh`].
+struct Weigh<'s, 'v> {
+    at: (usize, Range<usize>),
+    values: Stream<'v>,
+    weights: (&'s [[f32; CHUNK]], &'s mut [Weights]),
+    sums: (&'s mut [f32], usize),
+}
+
+impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(self, simd: S) {
+        self.rows::<S, R>(simd);
     }
 }
 
-#[inline(always)]
-fn weigh_rows<S: Floats, const R: usize>(
-    simd: S,
-    (row, positions): (usize, Range<usize>),
-    values: Stream<'_>,
-    (weights, rounded): (&[[f32; CHUNK]], &mut [Weights]),
-    (sums, stride): (&mut [f32], usize),
-) {
-    let (Some(weights), Some(rounded)) = (
-        weights[row..].first_chunk::<R>(),
-        rounded[row..].first_chunk_mut::<R>(),
-    ) else {
-        unreachable!("{R} rows from {row} on");
-    };
-    let vectors = stride / WIDTH;
-    let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
-    let tiles = positions.start / WIDTH..positions.end.div_ceil(WIDTH);
-    let blocks = values.numbers.as_chunks::<VALUE_BLOCK>().0;
-    for (index, block) in blocks.iter().enumerate().take(vectors / 2) {
-        let (scales, block) = block.as_chunks::<WIDTH>().0.split_at(CHUNK / WIDTH);
-        let mut factors = [0.0; R];
-        for r in 0..R {
-            factors[r] = round(simd, tiles.clone(), scales, (&weights[r], &mut rounded[r]));
-        }
-        let block = block.as_chunks::<2>().0;
-        let near = values.ahead.as_ptr().wrapping_add(index * VALUE_BLOCK);
-        let mut whole = [[simd.no_products(); 2]; R];
-        let range = tiles.start * WIDTH / 2..(tiles.end * WIDTH / 2).min(CHUNK / 2);
-        for (pair, block) in range.clone().zip(&block[range]) {
-            if !values.ahead.is_empty() {
-                simd.prefetch(near.wrapping_add(pair * (VALUE_BLOCK / (CHUNK / 2))));
-            }
-            let pairs = [simd.load_pairs(&block[0]), simd.load_pairs(&block[1])];
+impl Weigh<'_, '_> {
+    #[inline(always)]
+    fn rows<S: Floats, const R: usize>(self, simd: S) {
+        let (row, positions) = self.at;
+        let (values, (sums, stride)) = (self.values, self.sums);
+        let (weights, rounded) = self.weights;
+        let (Some(weights), Some(rounded)) = (
+            weights[row..].first_chunk::<R>(),
+            rounded[row..].first_chunk_mut::<R>(),
+        ) else {
+            unreachable!("{R} rows from {row} on");
+        };
+        let vectors = stride / WIDTH;
+        let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
+        let tiles = positions.start / WIDTH..positions.end.div_ceil(WIDTH);
+        let blocks = values.numbers.as_chunks::<VALUE_BLOCK>().0;
+        for (index, block) in blocks.iter().enumerate().take(vectors / 2) {
+            let (scales, block) = block.as_chunks::<WIDTH>().0.split_at(CHUNK / WIDTH);
+            let mut factors = [0.0; R];
             for r in 0..R {
-                let weight = &rounded[r][pair];
-                whole[r][0] = simd.add_products_of(whole[r][0], pairs[0], weight);
-                whole[r][1] = simd.add_products_of(whole[r][1], pairs[1], weight);
+                factors[r] = round(simd, tiles.clone(), scales, (&weights[r], &mut rounded[r]));
             }
-        }
-        for r in 0..R {
-            let factor = simd.splat(factors[r]);
-            for v in 0..2 {
-                let sum = simd.mul(simd.whole_to_float(whole[r][v]), factor);
-                simd.store(sum, &mut sums[r * vectors + 2 * index + v]);
+            let block = block.as_chunks::<2>().0;
+            let near = values.ahead.as_ptr().wrapping_add(index * VALUE_BLOCK);
+            let mut whole = [[simd.no_products(); 2]; R];
+            let range = tiles.start * WIDTH / 2..(tiles.end * WIDTH / 2).min(CHUNK / 2);
+            for (pair, block) in range.clone().zip(&block[range]) {
+                if !values.ahead.is_empty() {
+                    simd.prefetch(near.wrapping_add(pair * (VALUE_BLOCK / (CHUNK / 2))));
+                }
+                let pairs = [simd.load_pairs(&block[0]), simd.load_pairs(&block[1])];
+                for r in 0..R {
+                    let weight = &rounded[r][pair];
+                    whole[r][0] = simd.add_products_of(whole[r][0], pairs[0], weight);
+                    whole[r][1] = simd.add_products_of(whole[r][1], pairs[1], weight);
+                }
+            }
+            for r in 0..R {
+                let factor = simd.splat(factors[r]);
+                for v in 0..2 {
+                    let sum = simd.mul(simd.whole_to_float(whole[r][v]), factor);
+                    simd.store(sum, &mut sums[r * vectors + 2 * index + v]);
+                }
             }
         }
     }

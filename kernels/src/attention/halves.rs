@@ -7,8 +7,9 @@
 //! The innermost loops see arrays of known length at constant distances: one address for all rows,
 //! and no bound to check.
 
+use super::by_rows::{OfRows, by_rows};
 use super::{CHUNK, ROWS};
-use crate::isa::{Floats, WIDTH};
+use crate::isa::{Floats, Simd, WIDTH};
 use std::ops::Range;
 
 /// Numbers of 16 bits on a cache line.
@@ -53,103 +54,90 @@ pub(super) fn scale_query<S: Floats>(
 /// - `queries`: `(key_dim / 16, ROWS, 16)`.
 /// - `weights`: `(ROWS, CHUNK)`.
 #[inline(always)]
-pub(super) fn scores<S: Floats>(
+pub(super) fn scores<S: Simd>(
     simd: S,
     (row, rows, tiles): (usize, usize, Range<usize>),
-    (keys, dims): (Stream<'_>, usize),
-    queries: &[Queries],
-    weights: &mut [[f32; CHUNK]],
-) {
-    let keys = (keys, dims);
-    let at = (row, tiles);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8, 1>(simd, at, keys, queries, weights),
-        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6, 1>(simd, at, keys, queries, weights),
-        4 => score_rows::<S, 4, 1>(simd, at, keys, queries, weights),
-        2 => score_rows::<S, 2, 1>(simd, at, keys, queries, weights),
-        _ => score_rows::<S, 1, 1>(simd, at, keys, queries, weights),
-    }
-}
-
-#[inline(always)]
-fn score_rows<S: Floats, const R: usize, const T: usize>(
-    simd: S,
-    (row, tiles): (usize, Range<usize>),
     keys: (Stream<'_>, usize),
     queries: &[Queries],
     weights: &mut [[f32; CHUNK]],
 ) {
-    let Some(weights) = weights[row..].first_chunk_mut::<R>() else {
-        unreachable!("{R} rows from {row} on");
+    let task = Scores {
+        at: (row, tiles),
+        keys,
+        queries,
+        weights,
     };
-    let Range { start, end } = tiles;
-    let mut tile = start;
-    while tile + T <= end {
-        score_tiles::<S, R, T>(simd, (row, tile), keys, queries, weights);
-        tile += T;
-    }
-    while tile < end {
-        score_tiles::<S, R, 1>(simd, (row, tile), keys, queries, weights);
-        tile += 1;
+    by_rows(simd, rows, task);
+}
+
+/// See [`scores`].
+struct Scores<'s, 'k> {
+    at: (usize, Range<usize>),
+    keys: (Stream<'k>, usize),
+    queries: &'s [Queries],
+    weights: &'s mut [[f32; CHUNK]],
+}
+
+impl<S: Simd> OfRows<S> for Scores<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(self, simd: S) {
+        let (row, tiles) = self.at;
+        let Some(weights) = self.weights[row..].first_chunk_mut::<R>() else {
+            unreachable!("{R} rows from {row} on");
+        };
+        for tile in tiles {
+            score_tile(simd, (row, tile), self.keys, self.queries, weights);
+        }
     }
 }
 
-/// The scores of `R` rows for `T` tiles, from number `first` on.
+/// The scores of `R` rows for tile `tile`.
 #[inline(always)]
-fn score_tiles<S: Floats, const R: usize, const T: usize>(
+fn score_tile<S: Floats, const R: usize>(
     simd: S,
-    (row, first): (usize, usize),
+    (row, tile): (usize, usize),
     (keys, dims): (Stream<'_>, usize),
     queries: &[Queries],
     weights: &mut [[f32; CHUNK]; R],
 ) {
-    let tiles = &keys.numbers.as_chunks::<WIDTH>().0[first * dims..(first + T) * dims];
-    let near = keys.ahead.as_ptr().wrapping_add(first * dims * WIDTH);
-    let mut sums = [[simd.zero(); R]; T];
+    let near = keys.ahead.as_ptr().wrapping_add(tile * dims * WIDTH);
+    let keys_of_tile = &keys.numbers.as_chunks::<WIDTH>().0[tile * dims..(tile + 1) * dims];
+    let mut sums = [simd.zero(); R];
     for (group, queries) in queries.iter().enumerate() {
         let Some(queries) = queries[row..].first_chunk::<R>() else {
             unreachable!("{R} rows from {row} on");
         };
         let dim = group * WIDTH;
         if !keys.ahead.is_empty() {
-            for t in 0..T {
-                let near = near.wrapping_add((t * dims + dim) * WIDTH);
-                for line in 0..WIDTH * WIDTH / LINE {
-                    simd.prefetch(near.wrapping_add(line * LINE));
-                }
+            let near = near.wrapping_add(dim * WIDTH);
+            for line in 0..WIDTH * WIDTH / LINE {
+                simd.prefetch(near.wrapping_add(line * LINE));
             }
         }
         // With a constant count the loop has no bound to check and is unrolled.
-        match tiles.get(dim..(T - 1) * dims + dim + WIDTH) {
-            Some(keys) if dim + WIDTH <= dims => {
+        match keys_of_tile[dim..].first_chunk::<WIDTH>() {
+            Some(keys) => {
                 for i in 0..WIDTH {
-                    for t in 0..T {
-                        let key = simd.load_f16(&keys[t * dims + i]);
-                        for r in 0..R {
-                            let query = simd.splat(queries[r][i]);
-                            sums[t][r] = simd.multiply_add(key, query, sums[t][r]);
-                        }
+                    let key = simd.load_f16(&keys[i]);
+                    for r in 0..R {
+                        let query = simd.splat(queries[r][i]);
+                        sums[r] = simd.multiply_add(key, query, sums[r]);
                     }
                 }
             }
-            _ => {
-                for i in 0..dims - dim {
-                    for t in 0..T {
-                        let key = simd.load_f16(&tiles[t * dims + dim + i]);
-                        for r in 0..R {
-                            let query = simd.splat(queries[r][i]);
-                            sums[t][r] = simd.multiply_add(key, query, sums[t][r]);
-                        }
+            None => {
+                for (i, key) in keys_of_tile[dim..].iter().enumerate() {
+                    let key = simd.load_f16(key);
+                    for r in 0..R {
+                        let query = simd.splat(queries[r][i]);
+                        sums[r] = simd.multiply_add(key, query, sums[r]);
                     }
                 }
             }
         }
     }
     for r in 0..R {
-        let weights = weights[r].as_chunks_mut::<WIDTH>().0;
-        for t in 0..T {
-            simd.store(sums[t][r], &mut weights[first + t]);
-        }
+        simd.store(sums[r], &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
     }
 }
 
@@ -159,67 +147,77 @@ fn score_tiles<S: Floats, const R: usize, const T: usize>(
 /// - `weights`: `(ROWS, CHUNK)`.
 /// - `sums`: `(rows of the block, stride)`.
 #[inline(always)]
-pub(super) fn weigh<S: Floats>(
+pub(super) fn weigh<S: Simd>(
     simd: S,
     (row, rows, positions): (usize, usize, Range<usize>),
     values: Stream<'_>,
     weights: &[[f32; CHUNK]],
-    (sums, stride): (&mut [f32], usize),
+    sums: (&mut [f32], usize),
 ) {
-    let sums = (sums, stride);
-    let at = (row, positions);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => {
-            let (row, positions) = at;
-            weigh_rows::<S, 4, 4>(
-                simd,
-                (row, positions.clone()),
-                values,
-                weights,
-                (&mut *sums.0, stride),
-            );
-            weigh_rows::<S, 4, 4>(simd, (row + 4, positions), values, weights, sums);
+    let task = Weigh {
+        at: (row, positions),
+        values,
+        weights,
+        sums,
+    };
+    by_rows(simd, rows, task);
+}
+
+/// See [`weigh`].
+struct Weigh<'s, 'v> {
+    at: (usize, Range<usize>),
+    values: Stream<'v>,
+    weights: &'s [[f32; CHUNK]],
+    sums: (&'s mut [f32], usize),
+}
+
+impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(mut self, simd: S) {
+        let (row, _) = self.at;
+        // As many vectors at once as have their sums in registers.
+        match (R, const { S::ACCUMULATORS >= 16 }) {
+            (8, _) => {
+                self.rows::<S, 4, 4>(simd, row);
+                self.rows::<S, 4, 4>(simd, row + 4);
+            }
+            (4, true) => self.rows::<S, R, 4>(simd, row),
+            (1 | 2, true) => self.rows::<S, R, 8>(simd, row),
+            (1, false) => self.rows::<S, R, 4>(simd, row),
+            (2, false) => self.rows::<S, R, 2>(simd, row),
+            _ => self.rows::<S, R, 1>(simd, row),
         }
-        6 if S::ACCUMULATORS < 16 => weigh_rows::<S, 6, 1>(simd, at, values, weights, sums),
-        4 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 4, 4>(simd, at, values, weights, sums),
-        4 => weigh_rows::<S, 4, 1>(simd, at, values, weights, sums),
-        2 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 2, 8>(simd, at, values, weights, sums),
-        2 => weigh_rows::<S, 2, 2>(simd, at, values, weights, sums),
-        _ if S::ACCUMULATORS >= 16 => weigh_rows::<S, 1, 8>(simd, at, values, weights, sums),
-        _ => weigh_rows::<S, 1, 4>(simd, at, values, weights, sums),
     }
 }
 
-#[inline(always)]
-fn weigh_rows<S: Floats, const R: usize, const V: usize>(
-    simd: S,
-    (row, positions): (usize, Range<usize>),
-    values: Stream<'_>,
-    weights: &[[f32; CHUNK]],
-    (sums, stride): (&mut [f32], usize),
-) {
-    let vectors = stride / WIDTH;
-    let Some(weights) = weights[row..].first_chunk::<R>() else {
-        unreachable!("{R} rows from {row} on");
-    };
-    let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
-    let Range { start, end } = positions;
-    let mut first = start;
-    while first < end || first == start {
-        let positions = first..end.min(first + values.span);
-        let new = first == start;
-        let mut column = 0;
-        while column + V <= vectors {
-            let at = (column, positions.clone(), new);
-            weigh_columns::<S, R, V>(simd, at, values, weights, (sums, vectors));
-            column += V;
+impl Weigh<'_, '_> {
+    /// For `R` rows from number `row` on, `V` vectors of each value at once.
+    #[inline(always)]
+    fn rows<S: Floats, const R: usize, const V: usize>(&mut self, simd: S, row: usize) {
+        let (values, (sums, stride)) = (self.values, (&mut *self.sums.0, self.sums.1));
+        let vectors = stride / WIDTH;
+        let Some(weights) = self.weights[row..].first_chunk::<R>() else {
+            unreachable!("{R} rows from {row} on");
+        };
+        let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
+        let Range { start, end } = self.at.1;
+        let mut first = start;
+        while first < end || first == start {
+            let positions = first..end.min(first + values.span);
+            let new = first == start;
+            let mut column = 0;
+            while column + V <= vectors {
+                let at = (column, positions.clone(), new);
+                weigh_columns::<S, R, V>(simd, at, values, weights, (sums, vectors));
+                column += V;
+            }
+            while column < vectors {
+                let at = (column, positions.clone(), new);
+                weigh_columns::<S, R, 1>(simd, at, values, weights, (sums, vectors));
+                column += 1;
+            }
+            first += values.span;
         }
-        while column < vectors {
-            let at = (column, positions.clone(), new);
-            weigh_columns::<S, R, 1>(simd, at, values, weights, (sums, vectors));
-            column += 1;
-        }
-        first += values.span;
     }
 }
 

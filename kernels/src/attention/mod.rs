@@ -25,6 +25,7 @@
 //!
 //! What is cached where, rotation of queries and keys, and threads are the caller's business.
 
+mod by_rows;
 mod bytes;
 mod cache;
 mod halves;

@@ -27,11 +27,12 @@
 //! Whole sums do not depend on their order, so loops may be blocked in any way, and the bits are
 //! the same.
 
+use super::by_rows::{OfRows, by_rows};
 use super::cache::KEY_SCALES;
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, shorten, unit};
 use super::{CHUNK, ROWS};
-use crate::isa::{Floats, WIDTH, exp2};
+use crate::isa::{Floats, Simd, WIDTH, exp2};
 use std::ops::Range;
 
 /// The largest whole number of a value.
@@ -71,84 +72,96 @@ pub(super) fn round_query<S: Floats>(
 /// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
 /// - `weights`: `(ROWS, CHUNK)`.
 #[inline(always)]
-pub(super) fn scores<S: Floats>(
+pub(super) fn scores<S: Simd>(
     simd: S,
     (row, rows, tiles): (usize, usize, Range<usize>),
     keys: (Stream<'_>, usize),
     queries: (&[Queries], &[f32; ROWS]),
     weights: &mut [[f32; CHUNK]],
 ) {
-    let at = (row, tiles);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => score_rows::<S, 8>(simd, at, keys, queries, weights),
-        6 if S::ACCUMULATORS < 16 => score_rows::<S, 6>(simd, at, keys, queries, weights),
-        4 => score_rows::<S, 4>(simd, at, keys, queries, weights),
-        2 => score_rows::<S, 2>(simd, at, keys, queries, weights),
-        _ => score_rows::<S, 1>(simd, at, keys, queries, weights),
+    let task = Scores {
+        at: (row, tiles),
+        keys,
+        queries,
+        weights,
+    };
+    by_rows(simd, rows, task);
+}
+
+/// See [`scores`].
+struct Scores<'s, 'k> {
+    at: (usize, Range<usize>),
+    keys: (Stream<'k>, usize),
+    queries: (&'s [Queries], &'s [f32; ROWS]),
+    weights: &'s mut [[f32; CHUNK]],
+}
+
+impl<S: Simd> OfRows<S> for Scores<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(self, simd: S) {
+        self.rows::<S, R>(simd);
     }
 }
 
-#[inline(always)]
-fn score_rows<S: Floats, const R: usize>(
-    simd: S,
-    (row, tiles): (usize, Range<usize>),
-    (keys, pairs): (Stream<'_>, usize),
-    (queries, factors): (&[Queries], &[f32; ROWS]),
-    weights: &mut [[f32; CHUNK]],
-) {
-    let (Some(weights), Some(factors)) = (
-        weights[row..].first_chunk_mut::<R>(),
-        factors[row..].first_chunk::<R>(),
-    ) else {
-        unreachable!("{R} rows from {row} on");
-    };
-    let tile_units = KEY_SCALES + pairs * PAIR_UNITS;
-    for tile in tiles {
-        let units = &keys.numbers[tile * tile_units..(tile + 1) * tile_units];
-        let (scales, units) = units.split_at(KEY_SCALES);
-        let words = units.as_chunks::<PAIR_UNITS>().0;
-        let mut sums = [simd.no_products(); R];
-        for (group, queries) in queries.iter().enumerate() {
-            let Some(queries) = queries[row..].first_chunk::<R>() else {
-                unreachable!("{R} rows from {row} on");
-            };
-            let first = group * PAIRS;
-            if !keys.ahead.is_empty() {
-                // The values of as many positions, which take about as much.
-                let near = keys.ahead.as_ptr();
-                let near = near.wrapping_add(CHUNK + (tile * pairs + first) * PAIR_UNITS);
-                for line in 0..PAIRS {
-                    simd.prefetch(near.wrapping_add(line * LINE));
-                }
-            }
-            // With a constant count the loop has no bound to check and is unrolled.
-            match words[first..].first_chunk::<PAIRS>() {
-                Some(words) => {
-                    for i in 0..PAIRS {
-                        let key = simd.load_words(&words[i]);
-                        for r in 0..R {
-                            sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
-                        }
-                    }
-                }
-                None => {
-                    for (i, words) in words[first..].iter().enumerate() {
-                        let key = simd.load_words(words);
-                        for r in 0..R {
-                            sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
-                        }
-                    }
-                }
-            }
-        }
-        let scale = match scales.first_chunk() {
-            Some(scales) => simd.load_f16(scales),
-            None => unreachable!("a tile of keys has scales"),
+impl Scores<'_, '_> {
+    #[inline(always)]
+    fn rows<S: Floats, const R: usize>(self, simd: S) {
+        let (row, tiles) = self.at;
+        let ((keys, pairs), (queries, factors)) = (self.keys, self.queries);
+        let (Some(weights), Some(factors)) = (
+            self.weights[row..].first_chunk_mut::<R>(),
+            factors[row..].first_chunk::<R>(),
+        ) else {
+            unreachable!("{R} rows from {row} on");
         };
-        for r in 0..R {
-            let score = simd.mul(simd.whole_to_float(sums[r]), scale);
-            let score = simd.mul(score, simd.splat(factors[r]));
-            simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+        let tile_units = KEY_SCALES + pairs * PAIR_UNITS;
+        for tile in tiles {
+            let units = &keys.numbers[tile * tile_units..(tile + 1) * tile_units];
+            let (scales, units) = units.split_at(KEY_SCALES);
+            let words = units.as_chunks::<PAIR_UNITS>().0;
+            let mut sums = [simd.no_products(); R];
+            for (group, queries) in queries.iter().enumerate() {
+                let Some(queries) = queries[row..].first_chunk::<R>() else {
+                    unreachable!("{R} rows from {row} on");
+                };
+                let first = group * PAIRS;
+                if !keys.ahead.is_empty() {
+                    // The values of as many positions, which take about as much.
+                    let near = keys.ahead.as_ptr();
+                    let near = near.wrapping_add(CHUNK + (tile * pairs + first) * PAIR_UNITS);
+                    for line in 0..PAIRS {
+                        simd.prefetch(near.wrapping_add(line * LINE));
+                    }
+                }
+                // With a constant count the loop has no bound to check and is unrolled.
+                match words[first..].first_chunk::<PAIRS>() {
+                    Some(words) => {
+                        for i in 0..PAIRS {
+                            let key = simd.load_words(&words[i]);
+                            for r in 0..R {
+                                sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
+                            }
+                        }
+                    }
+                    None => {
+                        for (i, words) in words[first..].iter().enumerate() {
+                            let key = simd.load_words(words);
+                            for r in 0..R {
+                                sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
+                            }
+                        }
+                    }
+                }
+            }
+            let scale = match scales.first_chunk() {
+                Some(scales) => simd.load_f16(scales),
+                None => unreachable!("a tile of keys has scales"),
+            };
+            for r in 0..R {
+                let score = simd.mul(simd.whole_to_float(sums[r]), scale);
+                let score = simd.mul(score, simd.splat(factors[r]));
+                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+            }
         }
     }
 }
@@ -220,75 +233,88 @@ pub(super) struct Rounded<'a> {
 ///   many pairs of dimensions these are.
 /// - `sums`: `(rows of the block, stride)`.
 #[inline(always)]
-pub(super) fn weigh<S: Floats>(
+pub(super) fn weigh<S: Simd>(
     simd: S,
     (row, rows, positions): (usize, usize, Range<usize>),
     values: (Stream<'_>, usize),
     rounded: Rounded<'_>,
-    (sums, stride): (&mut [f32], usize),
+    sums: (&mut [f32], usize),
 ) {
-    let weights = (rounded.weights, rounded.units);
-    let sums = (sums, rounded.sums, stride);
-    let at = (row, positions);
-    match rows {
-        8 if S::ACCUMULATORS >= 16 => {
-            let (row, positions) = at;
-            let (sums, whole, stride) = sums;
-            for row in [row, row + 4] {
-                let at = (row, positions.clone());
-                let sums = (&mut *sums, &mut *whole, stride);
-                weigh_rows::<S, 4, 4>(simd, at, values, weights, sums);
+    let task = Weigh {
+        at: (row, positions),
+        values,
+        rounded,
+        sums,
+    };
+    by_rows(simd, rows, task);
+}
+
+/// See [`weigh`].
+struct Weigh<'s, 'v> {
+    at: (usize, Range<usize>),
+    values: (Stream<'v>, usize),
+    rounded: Rounded<'s>,
+    sums: (&'s mut [f32], usize),
+}
+
+impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
+    #[inline(always)]
+    fn run<const R: usize>(mut self, simd: S) {
+        let (row, _) = self.at;
+        // As many vectors at once as have their sums in registers.
+        match (R, const { S::ACCUMULATORS >= 16 }) {
+            (8, _) => {
+                self.rows::<S, 4, 4>(simd, row);
+                self.rows::<S, 4, 4>(simd, row + 4);
             }
+            (4, true) => self.rows::<S, R, 4>(simd, row),
+            (1 | 2, true) => self.rows::<S, R, 8>(simd, row),
+            (1, false) => self.rows::<S, R, 4>(simd, row),
+            (2, false) => self.rows::<S, R, 2>(simd, row),
+            _ => self.rows::<S, R, 1>(simd, row),
         }
-        6 if S::ACCUMULATORS < 16 => weigh_rows::<S, 6, 1>(simd, at, values, weights, sums),
-        4 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 4, 4>(simd, at, values, weights, sums),
-        4 => weigh_rows::<S, 4, 1>(simd, at, values, weights, sums),
-        2 if S::ACCUMULATORS >= 16 => weigh_rows::<S, 2, 8>(simd, at, values, weights, sums),
-        2 => weigh_rows::<S, 2, 2>(simd, at, values, weights, sums),
-        _ if S::ACCUMULATORS >= 16 => weigh_rows::<S, 1, 8>(simd, at, values, weights, sums),
-        _ => weigh_rows::<S, 1, 4>(simd, at, values, weights, sums),
     }
 }
 
-#[inline(always)]
-fn weigh_rows<S: Floats, const R: usize, const V: usize>(
-    simd: S,
-    (row, positions): (usize, Range<usize>),
-    values: (Stream<'_>, usize),
-    (weights, units): (&[Weights], &[f32; ROWS]),
-    (sums, whole, stride): (&mut [f32], &mut [i32], usize),
-) {
-    let (Some(weights), Some(units)) = (
-        weights[row..].first_chunk::<R>(),
-        units[row..].first_chunk::<R>(),
-    ) else {
-        unreachable!("{R} rows from {row} on");
-    };
-    let vectors = stride / WIDTH;
-    let range = row * vectors..(row + R) * vectors;
-    let sums = &mut sums.as_chunks_mut::<WIDTH>().0[range.clone()];
-    let whole = &mut whole.as_chunks_mut::<WIDTH>().0[range];
-    // Whether a block of columns is all of them: then there is nothing to come back for.
-    let span = if vectors <= V { CHUNK } else { values.0.span };
-    let Range { start, end } = positions;
-    // Whole pairs, the first of which may begin with a position of weight zero.
-    let start = start / 2 * 2;
-    let mut first = start;
-    while first < end || first == start {
-        let positions = first..end.min(first + span);
-        let ends = (first == start, first + span >= end);
-        let mut column = 0;
-        while column + V <= vectors {
-            let at = (column, positions.clone(), ends);
-            weigh_columns::<S, R, V>(simd, at, values, (weights, units), (sums, whole, vectors));
-            column += V;
+impl Weigh<'_, '_> {
+    /// For `R` rows from number `row` on, `V` vectors of each value at once.
+    #[inline(always)]
+    fn rows<S: Floats, const R: usize, const V: usize>(&mut self, simd: S, row: usize) {
+        let (values, stride) = (self.values, self.sums.1);
+        let (Some(weights), Some(units)) = (
+            self.rounded.weights[row..].first_chunk::<R>(),
+            self.rounded.units[row..].first_chunk::<R>(),
+        ) else {
+            unreachable!("{R} rows from {row} on");
+        };
+        let vectors = stride / WIDTH;
+        let range = row * vectors..(row + R) * vectors;
+        let sums = &mut self.sums.0.as_chunks_mut::<WIDTH>().0[range.clone()];
+        let whole = &mut self.rounded.sums.as_chunks_mut::<WIDTH>().0[range];
+        // Whether a block of columns is all of them: then there is nothing to come back for.
+        let span = if vectors <= V { CHUNK } else { values.0.span };
+        let Range { start, end } = self.at.1;
+        // Whole pairs, the first of which may begin with a position of weight zero.
+        let start = start / 2 * 2;
+        let mut first = start;
+        while first < end || first == start {
+            let positions = first..end.min(first + span);
+            let ends = (first == start, first + span >= end);
+            let (weights, mut column) = ((weights, units), 0);
+            while column + V <= vectors {
+                let at = (column, positions.clone(), ends);
+                let to = (&mut *sums, &mut *whole, vectors);
+                weigh_columns::<S, R, V>(simd, at, values, weights, to);
+                column += V;
+            }
+            while column < vectors {
+                let at = (column, positions.clone(), ends);
+                let to = (&mut *sums, &mut *whole, vectors);
+                weigh_columns::<S, R, 1>(simd, at, values, weights, to);
+                column += 1;
+            }
+            first += span;
         }
-        while column < vectors {
-            let at = (column, positions.clone(), ends);
-            weigh_columns::<S, R, 1>(simd, at, values, (weights, units), (sums, whole, vectors));
-            column += 1;
-        }
-        first += span;
     }
 }
 

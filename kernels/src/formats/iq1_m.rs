@@ -149,7 +149,7 @@ impl Unpack for Iq1M {
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
-        if S::BYTE_TABLES {
+        if const { S::BYTE_TABLES } {
             return unpack_bytes(simd, blocks, sink);
         }
         let words = [

@@ -97,7 +97,7 @@ impl Unpack for Iq3Xxs {
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
-        if S::BYTE_TABLES {
+        if const { S::BYTE_TABLES } {
             return unpack_bytes(simd, blocks, sink);
         }
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Iq3Xxs, scale)));

@@ -282,7 +282,7 @@ pub(super) fn by_width<S: Lanes>(simd: S, width: usize, task: impl OfWidth<S>) {
     impl<S: Lanes, T: OfWidth<S>, const W: usize> Task<S> for Of<T, W> {
         #[inline(always)]
         fn run(self, simd: S) {
-            if W <= S::COLUMNS {
+            if const { W <= S::COLUMNS } {
                 self.0.run::<W>(simd);
             }
         }

@@ -6,8 +6,8 @@ use crate::attention::cache::{KvShape, KvType};
 use crate::attention::halves::{self, Stream};
 use crate::attention::shorts::{self, Rounded};
 use crate::attention::sums::Sums;
-use crate::attention::{CHUNK, ROWS, bytes, pairs, softmax};
-use crate::isa::{Floats, Kernel, Simd, WIDTH};
+use crate::attention::{CHUNK, ROWS, by_rows, bytes, pairs, softmax};
+use crate::isa::{Floats, Kernel, Simd, Task, WIDTH};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -97,7 +97,7 @@ impl Kernel for Work<'_, '_> {
 
 /// The task of a whole block.
 #[inline(always)]
-fn whole<S: Floats>(
+fn whole<S: Simd>(
     simd: S,
     job: &Attention<'_>,
     block: &Block,
@@ -112,7 +112,13 @@ fn whole<S: Floats>(
     let chunks = job.chunks(block);
     for chunk in chunks.clone() {
         let mut next = Sums::new(&mut values[..len], stride);
-        attend(simd, job, block, chunk..chunk + 1, space, &mut next);
+        simd.call(Attend {
+            job,
+            block,
+            chunks: chunk..chunk + 1,
+            space,
+            sums: &mut next,
+        });
         if chunk == chunks.start {
             all.begin(simd, &next);
         } else {
@@ -124,7 +130,7 @@ fn whole<S: Floats>(
 
 /// The task of a run of chunks of a block.
 #[inline(always)]
-fn run<S: Floats>(
+fn run<S: Simd>(
     simd: S,
     job: &Attention<'_>,
     (block, index, split): (&Block, usize, Split),
@@ -143,7 +149,13 @@ fn run<S: Floats>(
     let count = chunks.len();
     for chunk in chunks.clone() {
         let mut sums = Sums::new(&mut values[..len], stride);
-        attend(simd, job, block, chunk..chunks.end, space, &mut sums);
+        simd.call(Attend {
+            job,
+            block,
+            chunks: chunk..chunks.end,
+            space,
+            sums: &mut sums,
+        });
         // SAFETY: the task of this chunk is claimed once, and nobody reads the piece before the
         // task has counted down the block's remaining chunks, after the piece is gone.
         #[allow(unsafe_code)]
@@ -228,29 +240,32 @@ fn within(positions: Range<usize>, start: usize) -> Range<usize> {
     relative(positions.start)..relative(positions.end)
 }
 
-/// How many of `left` rows the products take at once.
-#[inline(always)]
-fn rows_at_once<S: Floats>(left: usize) -> usize {
-    match left {
-        8.. if S::ACCUMULATORS >= 16 => 8,
-        6.. if S::ACCUMULATORS < 16 => 6,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
+/// Computes the sums of the block over the positions of the first of the `chunks`; those after it
+/// are next.
+struct Attend<'s, 'a, 'm, 'v> {
+    job: &'s Attention<'a>,
+    block: &'s Block,
+    chunks: Range<usize>,
+    space: &'s mut Space<'m>,
+    sums: &'s mut Sums<'v>,
+}
+
+impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        attend(simd, self);
     }
 }
 
-/// Computes the sums of the block over the positions of the first of the `chunks`; those after it
-/// are next.
 #[inline(always)]
-fn attend<S: Floats>(
-    simd: S,
-    job: &Attention<'_>,
-    block: &Block,
-    chunks: Range<usize>,
-    space: &mut Space<'_>,
-    sums: &mut Sums<'_>,
-) {
+fn attend<S: Simd>(simd: S, task: Attend<'_, '_, '_, '_>) {
+    let Attend {
+        job,
+        block,
+        chunks,
+        space,
+        sums,
+    } = task;
     let start = chunks.start * CHUNK;
     let seen = within(block.positions.clone(), start);
     let tiles = seen.start / WIDTH..seen.end.div_ceil(WIDTH);
@@ -285,7 +300,7 @@ fn attend<S: Floats>(
         let few = first..tiles.end.min(first + TILES);
         let mut row = 0;
         while row < block.rows {
-            let count = rows_at_once::<S>(block.rows - row);
+            let count = by_rows::at_once::<S>(block.rows - row);
             let seen = sees(row, count);
             let (from, to) = (seen.start / WIDTH, seen.end.div_ceil(WIDTH));
             let few = few.start.max(from)..few.end.min(to);
@@ -355,7 +370,7 @@ fn attend<S: Floats>(
 
     let mut row = 0;
     while row < block.rows {
-        let count = rows_at_once::<S>(block.rows - row);
+        let count = by_rows::at_once::<S>(block.rows - row);
         let values = Stream {
             numbers: values,
             ahead: if row == 0 { keys_ahead } else { &[] },

@@ -14,6 +14,7 @@ impl Lanes for Scalar {
     type Int = [u32; ROWS];
     type Float = [f32; ROWS];
 
+    #[inline(never)]
     fn call<T: Task<Scalar>>(self, task: T) {
         task.run(self);
     }

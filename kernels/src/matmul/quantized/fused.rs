@@ -66,8 +66,7 @@ fn by_widths<S: Lanes, B: Unpack>(simd: S, widths: (usize, usize), task: Columns
     impl<S: Lanes, B: Unpack, const W: usize, const V: usize> Task<S> for Of<Columns<'_, '_, B>, W, V> {
         #[inline(always)]
         fn run(self, simd: S) {
-            let wide = W + V > S::COLUMNS && W <= S::COLUMNS;
-            if wide && W + V <= const { most::<S, B>() } {
+            if const { W + V > S::COLUMNS && W <= S::COLUMNS && W + V <= most::<S, B>() } {
                 self.0.multiply::<S, W, V>(simd);
             }
         }
@@ -100,7 +99,7 @@ struct Columns<'r, 'a, B> {
 impl<S: Lanes, B: Unpack> OfWidth<S> for Columns<'_, '_, B> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        if W > 1 && W <= const { most::<S, B>() } {
+        if const { W > 1 && W <= most::<S, B>() } {
             self.multiply::<S, W, 0>(simd);
         }
     }

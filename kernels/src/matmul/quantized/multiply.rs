@@ -73,11 +73,14 @@ struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
 impl<S: Lanes, L: Layout> Task<S> for FullPanels<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run(self, simd: S) {
-        match S::COLUMNS {
-            8 if S::SCALES_BY_POWERS => self.multiply::<LookedUp, 8>(simd),
-            8 => self.multiply::<Multiplied<true>, 8>(simd),
-            4 => self.multiply::<Multiplied<true>, 4>(simd),
-            columns => unreachable!("full panels of {columns} columns"),
+        if const { S::SCALES_BY_POWERS } {
+            self.multiply::<LookedUp, 8>(simd);
+        } else if const { S::COLUMNS == 8 } {
+            self.multiply::<Multiplied<true>, 8>(simd);
+        } else if const { S::COLUMNS == 4 } {
+            self.multiply::<Multiplied<true>, 4>(simd);
+        } else {
+            unreachable!("full panels of {} columns", S::COLUMNS);
         }
     }
 }

@@ -1,0 +1,50 @@
+//! How many rows of a block the products take at once.
+//!
+//! Each number is compiled as a function of its own: together, inlined, they take the compiler a
+//! minute, and calls are so few that they cost nothing.
+
+use crate::isa::{Floats, Simd, Task};
+
+/// The most: as many as have their sums in registers beside what is multiplied.
+const fn most<S: Floats>() -> usize {
+    if S::ACCUMULATORS >= 16 { 8 } else { 6 }
+}
+
+/// How many of `left` rows are taken at once.
+#[inline(always)]
+pub(super) fn at_once<S: Floats>(left: usize) -> usize {
+    match left {
+        _ if left >= most::<S>() => most::<S>(),
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// Something to do with `R` rows.
+pub(super) trait OfRows<S: Simd> {
+    /// Implementations are `#[inline(always)]`.
+    fn run<const R: usize>(self, simd: S);
+}
+
+/// Runs `task` for `rows` rows, a number that [`at_once`] gives.
+#[inline(always)]
+pub(super) fn by_rows<S: Simd>(simd: S, rows: usize, task: impl OfRows<S>) {
+    struct Of<T, const R: usize>(T);
+    impl<S: Simd, T: OfRows<S>, const R: usize> Task<S> for Of<T, R> {
+        #[inline(always)]
+        fn run(self, simd: S) {
+            if const { R <= 4 || R == most::<S>() } {
+                self.0.run::<R>(simd);
+            }
+        }
+    }
+    match rows {
+        8 => simd.call(Of::<_, 8>(task)),
+        6 => simd.call(Of::<_, 6>(task)),
+        4 => simd.call(Of::<_, 4>(task)),
+        2 => simd.call(Of::<_, 2>(task)),
+        1 => simd.call(Of::<_, 1>(task)),
+        rows => unreachable!("{rows} rows at once"),
+    }
+}
