@@ -7,6 +7,7 @@
 mod mix;
 mod shapes;
 mod vocabulary;
+mod weights;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,6 +20,7 @@ use yareta::{Error, Result};
 
 use mix::{Mix, Role};
 use shapes::{Family, SHAPES, Shape};
+use weights::{Pool, Random};
 
 /// Arguments of `yareta synthesize`.
 #[derive(clap::Args, Debug)]
@@ -390,14 +392,14 @@ fn check_space(_out: &Path, _bytes: u64) -> io::Result<()> {
 /// Writes the whole file to `out` and gives it back.
 fn write<W: Write>(plan: &Plan, seed: u64, out: W, progress: &ProgressBar) -> Result<W> {
     let mut data = plan.writer.start(out)?;
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut pools = HashMap::new();
     for tensor in &plan.tensors {
         match &tensor.content {
             Content::Matrix => {
                 let pool = pools
                     .entry((tensor.kind, tensor.cols))
-                    .or_insert_with(|| Pool::new(tensor, &mut random));
+                    .or_insert_with(|| Pool::new((tensor.kind, tensor.cols), &mut random));
                 pool.fill(&mut data, &mut random, progress)?;
             }
             Content::Around(mean) => {
@@ -416,91 +418,6 @@ fn write<W: Write>(plan: &Plan, seed: u64, out: W, progress: &ProgressBar) -> Re
 fn write_floats<W: Write>(data: &mut DataWriter<W>, numbers: &[f32]) -> Result<()> {
     let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     data.write(&bytes)
-}
-
-/// Encoded weights, of which pieces make up tensors.
-struct Pool {
-    bytes: Vec<u8>,
-    block_bytes: usize,
-    chunk: Vec<u8>, // what is written at once
-}
-
-impl Pool {
-    /// Weights in it: many blocks of any format, few enough for the slowest to encode at once.
-    const WEIGHTS: usize = 1 << 17;
-    /// Bytes that are written at once, about.
-    const CHUNK: usize = 4 << 20;
-    /// The most blocks in a piece.
-    const PIECE: u64 = 64;
-
-    /// A pool for matrices of the type and the columns of `tensor`.
-    fn new(tensor: &Tensor, random: &mut Random) -> Pool {
-        // Sums of `cols` products with numbers near 1 are then near 1 themselves.
-        let deviation = 1.0 / (tensor.cols as f32).sqrt();
-        let weights: Vec<f32> = (0..Pool::WEIGHTS)
-            .map(|_| deviation * random.normal())
-            .collect();
-        let block_bytes = tensor.kind.block_bytes();
-        let mut bytes = vec![0; Pool::WEIGHTS / tensor.kind.block_len() * block_bytes];
-        // A mix has only types with a format.
-        if let Some(format) = tensor.kind.format() {
-            format.encode(&weights, None, &mut bytes);
-        }
-        Pool {
-            bytes,
-            block_bytes,
-            chunk: Vec::new(),
-        }
-    }
-
-    /// Fills the tensor that is next with pieces from anywhere in the pool.
-    fn fill<W: Write>(
-        &mut self,
-        data: &mut DataWriter<W>,
-        random: &mut Random,
-        progress: &ProgressBar,
-    ) -> Result<()> {
-        let blocks = (self.bytes.len() / self.block_bytes) as u64;
-        let mut left = data.next().map_or(0, |(_, bytes)| bytes);
-        while left > 0 {
-            self.chunk.clear();
-            let size = left.min(Pool::CHUNK as u64) as usize;
-            while self.chunk.len() < size {
-                let bits = random.bits();
-                let first = (bits >> 32) % blocks;
-                let count = (bits % Pool::PIECE + 1).min(blocks - first) as usize;
-                let start = first as usize * self.block_bytes;
-                let piece = &self.bytes[start..start + count * self.block_bytes];
-                let room = size - self.chunk.len();
-                self.chunk
-                    .extend_from_slice(&piece[..piece.len().min(room)]);
-            }
-            data.write(&self.chunk)?;
-            progress.inc(size as u64);
-            left -= size as u64;
-        }
-        Ok(())
-    }
-}
-
-/// A sequence of numbers that depends on the seed alone (SplitMix64, by Steele, Lea and Flood).
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    /// Nearly normal with mean 0 and deviation 1: the sum of twelve uniform numbers, less six.
-    fn normal(&mut self) -> f32 {
-        let halves = (0..6).map(|_| self.bits());
-        let sum: u64 = halves.map(|bits| (bits >> 32) + (bits & 0xffff_ffff)).sum();
-        (sum as f64 / 4_294_967_296.0 - 6.0) as f32
-    }
 }
 
 #[cfg(test)]
