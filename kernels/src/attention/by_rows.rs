@@ -1,6 +1,6 @@
-//! How many rows of a block the products take at once.
+//! How many rows of a block the products take at once, and how many vectors of a value.
 //!
-//! Each number is compiled as a function of its own: together, inlined, they take the compiler a
+//! Each number of rows is compiled as a function of its own: together, inlined, they take the compiler a
 //! minute, and calls are so few that they cost nothing.
 
 use crate::isa::{Floats, Simd, Task};
@@ -46,5 +46,50 @@ pub(super) fn by_rows<S: Simd>(simd: S, rows: usize, task: impl OfRows<S>) {
         2 => simd.call(Of::<_, 2>(task)),
         1 => simd.call(Of::<_, 1>(task)),
         rows => unreachable!("{rows} rows at once"),
+    }
+}
+
+/// What values weighed by some rows are computed with, as [`by_vectors`] divides it.
+pub(super) trait OfVectors {
+    /// For `R` rows from number `row` on, `V` vectors of each value at once. Implementations are
+    /// `#[inline(always)]`.
+    fn rows<S: Floats, const R: usize, const V: usize>(&mut self, simd: S, row: usize);
+}
+
+/// Runs `task` for the `R` rows from number `row` on, with as many vectors of a value at once as have
+/// their sums in registers.
+#[inline(always)]
+pub(super) fn by_vectors<S: Floats, const R: usize>(simd: S, row: usize, mut task: impl OfVectors) {
+    if const { R == 8 } {
+        task.rows::<S, 4, 4>(simd, row);
+        task.rows::<S, 4, 4>(simd, row + 4);
+    } else if const { S::ACCUMULATORS >= 16 && R == 4 } {
+        task.rows::<S, R, 4>(simd, row);
+    } else if const { S::ACCUMULATORS >= 16 } {
+        task.rows::<S, R, 8>(simd, row);
+    } else if const { R == 1 } {
+        task.rows::<S, R, 4>(simd, row);
+    } else if const { R == 2 } {
+        task.rows::<S, R, 2>(simd, row);
+    } else {
+        task.rows::<S, R, 1>(simd, row);
+    }
+}
+
+/// What belongs to the `R` rows from number `row` on.
+#[inline(always)]
+pub(super) fn some_rows<T, const R: usize>(all: &[T], row: usize) -> &[T; R] {
+    match all[row..].first_chunk() {
+        Some(rows) => rows,
+        None => unreachable!("{R} rows from {row} on"),
+    }
+}
+
+/// The same, to be changed.
+#[inline(always)]
+pub(super) fn some_rows_mut<T, const R: usize>(all: &mut [T], row: usize) -> &mut [T; R] {
+    match all[row..].first_chunk_mut() {
+        Some(rows) => rows,
+        None => unreachable!("{R} rows from {row} on"),
     }
 }

@@ -18,7 +18,7 @@
 //! largest of its chunk, a 256th of what the rounding of a key or value to a byte is off by. Whole
 //! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
 
-use super::by_rows::{OfRows, by_rows};
+use super::by_rows::{OfRows, some_rows, some_rows_mut};
 use super::cache::{KEY_BLOCK, VALUE_BLOCK};
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, bounded, magnitude};
@@ -51,69 +51,35 @@ pub(super) fn round_query<S: Floats>(
     most / SHORT_MOST
 }
 
-/// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
-/// to their scores.
-///
-/// - `keys`: `(tiles, key_dim / 32, KEY_BLOCK)`.
-/// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
-/// - `weights`: `(ROWS, CHUNK)`.
-#[inline(always)]
-pub(super) fn scores<S: Simd>(
-    simd: S,
-    (row, rows, tiles): (usize, usize, Range<usize>),
-    keys: Stream<'_>,
-    queries: (&[Queries], &[f32; ROWS]),
-    weights: &mut [[f32; CHUNK]],
-) {
-    let task = Scores {
-        at: (row, tiles),
-        keys,
-        queries,
-        weights,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`scores`].
-struct Scores<'s, 'k> {
-    at: (usize, Range<usize>),
-    keys: Stream<'k>,
-    queries: (&'s [Queries], &'s [f32; ROWS]),
-    weights: &'s mut [[f32; CHUNK]],
+/// Sets the weights of some rows to their scores.
+pub(super) struct Scores<'s, 'k> {
+    /// The first row of the block, and the tiles of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    pub(super) keys: Stream<'k>, // (tiles, key_dim / 32, KEY_BLOCK)
+    /// `(key_dim / 32)`, and the factors of the rows.
+    pub(super) queries: (&'s [Queries], &'s [f32; ROWS]),
+    pub(super) weights: &'s mut [[f32; CHUNK]], // (ROWS)
 }
 
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
     fn run<const R: usize>(self, simd: S) {
-        self.rows::<S, R>(simd);
-    }
-}
-
-impl Scores<'_, '_> {
-    #[inline(always)]
-    fn rows<S: Floats, const R: usize>(self, simd: S) {
         let (row, tiles) = self.at;
         let (keys, (queries, factors)) = (self.keys, self.queries);
-        let (Some(weights), Some(factors)) = (
-            self.weights[row..].first_chunk_mut::<R>(),
-            factors[row..].first_chunk::<R>(),
-        ) else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &mut [_; R] = some_rows_mut(self.weights, row);
+        let factors: &[_; R] = some_rows(factors, row);
         let blocks = queries.len();
         let numbers = keys.numbers.as_chunks::<KEY_BLOCK>().0;
         for tile in tiles {
             let mut sums = [simd.zero(); R];
             let keys_of_tile = &numbers[tile * blocks..(tile + 1) * blocks];
             for (index, (queries, block)) in queries.iter().zip(keys_of_tile).enumerate() {
-                let Some(queries) = queries[row..].first_chunk::<R>() else {
-                    unreachable!("{R} rows from {row} on");
-                };
+                let queries: &[_; R] = some_rows(queries, row);
                 if !keys.ahead.is_empty() {
                     let near = keys.ahead.as_ptr();
                     let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
                     for line in 0..KEY_BLOCK.div_ceil(LINE) {
-                        simd.prefetch(near.wrapping_add(line * LINE));
+                        Floats::prefetch(simd, near.wrapping_add(line * LINE));
                     }
                 }
                 let block = block.as_chunks::<WIDTH>().0;
@@ -137,56 +103,25 @@ impl Scores<'_, '_> {
     }
 }
 
-/// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
-/// `positions` of a chunk times their weights.
-///
-/// - `values`: `(value_dim / 32, VALUE_BLOCK)`.
-/// - `weights`: `(ROWS, CHUNK)`; `rounded`: as many.
-/// - `sums`: `(rows of the block, stride)`.
-#[inline(always)]
-pub(super) fn weigh<S: Simd>(
-    simd: S,
-    (row, rows, positions): (usize, usize, Range<usize>),
-    values: Stream<'_>,
-    weights: (&[[f32; CHUNK]], &mut [Weights]),
-    sums: (&mut [f32], usize),
-) {
-    let task = Weigh {
-        at: (row, positions),
-        values,
-        weights,
-        sums,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`weigh`].
-struct Weigh<'s, 'v> {
-    at: (usize, Range<usize>),
-    values: Stream<'v>,
-    weights: (&'s [[f32; CHUNK]], &'s mut [Weights]),
-    sums: (&'s mut [f32], usize),
+/// Sets the sums of some rows to the values of a chunk times their weights.
+pub(super) struct Weigh<'s, 'v> {
+    /// The first row of the block, and the positions of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    pub(super) values: Stream<'v>, // (value_dim / 32, VALUE_BLOCK)
+    pub(super) weights: &'s [[f32; CHUNK]], // (ROWS)
+    /// `(ROWS)`, to work in.
+    pub(super) rounded: &'s mut [Weights],
+    /// `(rows of the block, stride)`, and the stride.
+    pub(super) sums: (&'s mut [f32], usize),
 }
 
 impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
     #[inline(always)]
     fn run<const R: usize>(self, simd: S) {
-        self.rows::<S, R>(simd);
-    }
-}
-
-impl Weigh<'_, '_> {
-    #[inline(always)]
-    fn rows<S: Floats, const R: usize>(self, simd: S) {
         let (row, positions) = self.at;
         let (values, (sums, stride)) = (self.values, self.sums);
-        let (weights, rounded) = self.weights;
-        let (Some(weights), Some(rounded)) = (
-            weights[row..].first_chunk::<R>(),
-            rounded[row..].first_chunk_mut::<R>(),
-        ) else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &[_; R] = some_rows(self.weights, row);
+        let rounded: &mut [_; R] = some_rows_mut(self.rounded, row);
         let vectors = stride / WIDTH;
         let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
         let tiles = positions.start / WIDTH..positions.end.div_ceil(WIDTH);
@@ -203,7 +138,7 @@ impl Weigh<'_, '_> {
             let range = tiles.start * WIDTH / 2..(tiles.end * WIDTH / 2).min(CHUNK / 2);
             for (pair, block) in range.clone().zip(&block[range]) {
                 if !values.ahead.is_empty() {
-                    simd.prefetch(near.wrapping_add(pair * (VALUE_BLOCK / (CHUNK / 2))));
+                    Floats::prefetch(simd, near.wrapping_add(pair * (VALUE_BLOCK / (CHUNK / 2))));
                 }
                 let pairs = [simd.load_pairs(&block[0]), simd.load_pairs(&block[1])];
                 for r in 0..R {

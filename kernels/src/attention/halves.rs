@@ -7,7 +7,7 @@
 //! The innermost loops see arrays of known length at constant distances: one address for all rows,
 //! and no bound to check.
 
-use super::by_rows::{OfRows, by_rows};
+use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut};
 use super::{CHUNK, ROWS};
 use crate::isa::{Floats, Simd, WIDTH};
 use std::ops::Range;
@@ -48,43 +48,21 @@ pub(super) fn scale_query<S: Floats>(
     }
 }
 
-/// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
-/// to their scores.
-///
-/// - `queries`: `(key_dim / 16, ROWS, 16)`.
-/// - `weights`: `(ROWS, CHUNK)`.
-#[inline(always)]
-pub(super) fn scores<S: Simd>(
-    simd: S,
-    (row, rows, tiles): (usize, usize, Range<usize>),
-    keys: (Stream<'_>, usize),
-    queries: &[Queries],
-    weights: &mut [[f32; CHUNK]],
-) {
-    let task = Scores {
-        at: (row, tiles),
-        keys,
-        queries,
-        weights,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`scores`].
-struct Scores<'s, 'k> {
-    at: (usize, Range<usize>),
-    keys: (Stream<'k>, usize),
-    queries: &'s [Queries],
-    weights: &'s mut [[f32; CHUNK]],
+/// Sets the weights of some rows to their scores.
+pub(super) struct Scores<'s, 'k> {
+    /// The first row of the block, and the tiles of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    /// Of how many dimensions they are.
+    pub(super) keys: (Stream<'k>, usize),
+    pub(super) queries: &'s [Queries],          // (key_dim / 16)
+    pub(super) weights: &'s mut [[f32; CHUNK]], // (ROWS)
 }
 
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
     fn run<const R: usize>(self, simd: S) {
         let (row, tiles) = self.at;
-        let Some(weights) = self.weights[row..].first_chunk_mut::<R>() else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &mut [_; R] = some_rows_mut(self.weights, row);
         for tile in tiles {
             score_tile(simd, (row, tile), self.keys, self.queries, weights);
         }
@@ -104,9 +82,7 @@ fn score_tile<S: Floats, const R: usize>(
     let keys_of_tile = &keys.numbers.as_chunks::<WIDTH>().0[tile * dims..(tile + 1) * dims];
     let mut sums = [simd.zero(); R];
     for (group, queries) in queries.iter().enumerate() {
-        let Some(queries) = queries[row..].first_chunk::<R>() else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let queries: &[_; R] = some_rows(queries, row);
         let dim = group * WIDTH;
         if !keys.ahead.is_empty() {
             let near = near.wrapping_add(dim * WIDTH);
@@ -141,64 +117,29 @@ fn score_tile<S: Floats, const R: usize>(
     }
 }
 
-/// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
-/// `positions` of a chunk times their weights.
-///
-/// - `weights`: `(ROWS, CHUNK)`.
-/// - `sums`: `(rows of the block, stride)`.
-#[inline(always)]
-pub(super) fn weigh<S: Simd>(
-    simd: S,
-    (row, rows, positions): (usize, usize, Range<usize>),
-    values: Stream<'_>,
-    weights: &[[f32; CHUNK]],
-    sums: (&mut [f32], usize),
-) {
-    let task = Weigh {
-        at: (row, positions),
-        values,
-        weights,
-        sums,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`weigh`].
-struct Weigh<'s, 'v> {
-    at: (usize, Range<usize>),
-    values: Stream<'v>,
-    weights: &'s [[f32; CHUNK]],
-    sums: (&'s mut [f32], usize),
+/// Sets the sums of some rows to the values of a chunk times their weights.
+pub(super) struct Weigh<'s, 'v> {
+    /// The first row of the block, and the positions of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    pub(super) values: Stream<'v>,
+    pub(super) weights: &'s [[f32; CHUNK]], // (ROWS)
+    /// `(rows of the block, stride)`, and the stride.
+    pub(super) sums: (&'s mut [f32], usize),
 }
 
 impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
     #[inline(always)]
-    fn run<const R: usize>(mut self, simd: S) {
-        let (row, _) = self.at;
-        // As many vectors at once as have their sums in registers.
-        match (R, const { S::ACCUMULATORS >= 16 }) {
-            (8, _) => {
-                self.rows::<S, 4, 4>(simd, row);
-                self.rows::<S, 4, 4>(simd, row + 4);
-            }
-            (4, true) => self.rows::<S, R, 4>(simd, row),
-            (1 | 2, true) => self.rows::<S, R, 8>(simd, row),
-            (1, false) => self.rows::<S, R, 4>(simd, row),
-            (2, false) => self.rows::<S, R, 2>(simd, row),
-            _ => self.rows::<S, R, 1>(simd, row),
-        }
+    fn run<const R: usize>(self, simd: S) {
+        by_vectors::<S, R>(simd, self.at.0, self);
     }
 }
 
-impl Weigh<'_, '_> {
-    /// For `R` rows from number `row` on, `V` vectors of each value at once.
+impl OfVectors for Weigh<'_, '_> {
     #[inline(always)]
     fn rows<S: Floats, const R: usize, const V: usize>(&mut self, simd: S, row: usize) {
         let (values, (sums, stride)) = (self.values, (&mut *self.sums.0, self.sums.1));
         let vectors = stride / WIDTH;
-        let Some(weights) = self.weights[row..].first_chunk::<R>() else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &[_; R] = some_rows(self.weights, row);
         let sums = &mut sums.as_chunks_mut::<WIDTH>().0[row * vectors..(row + R) * vectors];
         let Range { start, end } = self.at.1;
         let mut first = start;
@@ -221,7 +162,7 @@ impl Weigh<'_, '_> {
     }
 }
 
-/// [`weigh`] for `R` rows and the `V` vectors from number `column` of each value on, of `vectors`.
+/// [`Weigh`] for `R` rows and the `V` vectors from number `column` of each value on, of `vectors`.
 #[inline(always)]
 fn weigh_columns<S: Floats, const R: usize, const V: usize>(
     simd: S,

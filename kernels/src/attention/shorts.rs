@@ -27,7 +27,7 @@
 //! Whole sums do not depend on their order, so loops may be blocked in any way, and the bits are
 //! the same.
 
-use super::by_rows::{OfRows, by_rows};
+use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut};
 use super::cache::KEY_SCALES;
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, shorten, unit};
@@ -64,56 +64,25 @@ pub(super) fn round_query<S: Floats>(
     unit
 }
 
-/// Sets the weights of `rows` rows, from number `row` of the block on, in the `tiles` of a chunk
-/// to their scores.
-///
-/// - `keys`, and of how many pairs of dimensions they are; what is brought near meanwhile are the
-///   values of the chunk.
-/// - `queries`: `(key_dim / 32)`, and the factors of the rows, `(ROWS)`.
-/// - `weights`: `(ROWS, CHUNK)`.
-#[inline(always)]
-pub(super) fn scores<S: Simd>(
-    simd: S,
-    (row, rows, tiles): (usize, usize, Range<usize>),
-    keys: (Stream<'_>, usize),
-    queries: (&[Queries], &[f32; ROWS]),
-    weights: &mut [[f32; CHUNK]],
-) {
-    let task = Scores {
-        at: (row, tiles),
-        keys,
-        queries,
-        weights,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`scores`].
-struct Scores<'s, 'k> {
-    at: (usize, Range<usize>),
-    keys: (Stream<'k>, usize),
-    queries: (&'s [Queries], &'s [f32; ROWS]),
-    weights: &'s mut [[f32; CHUNK]],
+/// Sets the weights of some rows to their scores.
+pub(super) struct Scores<'s, 'k> {
+    /// The first row of the block, and the tiles of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    /// Of how many pairs of dimensions they are. What is brought near meanwhile are the values of the
+    /// chunk.
+    pub(super) keys: (Stream<'k>, usize),
+    /// `(key_dim / 32)`, and the factors of the rows.
+    pub(super) queries: (&'s [Queries], &'s [f32; ROWS]),
+    pub(super) weights: &'s mut [[f32; CHUNK]], // (ROWS)
 }
 
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
     fn run<const R: usize>(self, simd: S) {
-        self.rows::<S, R>(simd);
-    }
-}
-
-impl Scores<'_, '_> {
-    #[inline(always)]
-    fn rows<S: Floats, const R: usize>(self, simd: S) {
         let (row, tiles) = self.at;
         let ((keys, pairs), (queries, factors)) = (self.keys, self.queries);
-        let (Some(weights), Some(factors)) = (
-            self.weights[row..].first_chunk_mut::<R>(),
-            factors[row..].first_chunk::<R>(),
-        ) else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &mut [_; R] = some_rows_mut(self.weights, row);
+        let factors: &[_; R] = some_rows(factors, row);
         let tile_units = KEY_SCALES + pairs * PAIR_UNITS;
         for tile in tiles {
             let units = &keys.numbers[tile * tile_units..(tile + 1) * tile_units];
@@ -121,16 +90,14 @@ impl Scores<'_, '_> {
             let words = units.as_chunks::<PAIR_UNITS>().0;
             let mut sums = [simd.no_products(); R];
             for (group, queries) in queries.iter().enumerate() {
-                let Some(queries) = queries[row..].first_chunk::<R>() else {
-                    unreachable!("{R} rows from {row} on");
-                };
+                let queries: &[_; R] = some_rows(queries, row);
                 let first = group * PAIRS;
                 if !keys.ahead.is_empty() {
                     // The values of as many positions, which take about as much.
                     let near = keys.ahead.as_ptr();
                     let near = near.wrapping_add(CHUNK + (tile * pairs + first) * PAIR_UNITS);
                     for line in 0..PAIRS {
-                        simd.prefetch(near.wrapping_add(line * LINE));
+                        Floats::prefetch(simd, near.wrapping_add(line * LINE));
                     }
                 }
                 // With a constant count the loop has no bound to check and is unrolled.
@@ -226,67 +193,31 @@ pub(super) struct Rounded<'a> {
     pub(super) sums: &'a mut [i32],
 }
 
-/// Sets the sums of `rows` rows, from number `row` of the block on, to the values of the
-/// `positions` of a chunk times their weights.
-///
-/// - `values`: those of a chunk; what is brought near meanwhile are the keys of the next, and of how
-///   many pairs of dimensions these are.
-/// - `sums`: `(rows of the block, stride)`.
-#[inline(always)]
-pub(super) fn weigh<S: Simd>(
-    simd: S,
-    (row, rows, positions): (usize, usize, Range<usize>),
-    values: (Stream<'_>, usize),
-    rounded: Rounded<'_>,
-    sums: (&mut [f32], usize),
-) {
-    let task = Weigh {
-        at: (row, positions),
-        values,
-        rounded,
-        sums,
-    };
-    by_rows(simd, rows, task);
-}
-
-/// See [`weigh`].
-struct Weigh<'s, 'v> {
-    at: (usize, Range<usize>),
-    values: (Stream<'v>, usize),
-    rounded: Rounded<'s>,
-    sums: (&'s mut [f32], usize),
+/// Sets the sums of some rows to the values of a chunk times their weights.
+pub(super) struct Weigh<'s, 'v> {
+    /// The first row of the block, and the positions of the chunk.
+    pub(super) at: (usize, Range<usize>),
+    /// Those of a chunk. What is brought near meanwhile are the keys of the next, and of how many
+    /// pairs of dimensions these are.
+    pub(super) values: (Stream<'v>, usize),
+    pub(super) rounded: Rounded<'s>,
+    /// `(rows of the block, stride)`, and the stride.
+    pub(super) sums: (&'s mut [f32], usize),
 }
 
 impl<S: Simd> OfRows<S> for Weigh<'_, '_> {
     #[inline(always)]
-    fn run<const R: usize>(mut self, simd: S) {
-        let (row, _) = self.at;
-        // As many vectors at once as have their sums in registers.
-        match (R, const { S::ACCUMULATORS >= 16 }) {
-            (8, _) => {
-                self.rows::<S, 4, 4>(simd, row);
-                self.rows::<S, 4, 4>(simd, row + 4);
-            }
-            (4, true) => self.rows::<S, R, 4>(simd, row),
-            (1 | 2, true) => self.rows::<S, R, 8>(simd, row),
-            (1, false) => self.rows::<S, R, 4>(simd, row),
-            (2, false) => self.rows::<S, R, 2>(simd, row),
-            _ => self.rows::<S, R, 1>(simd, row),
-        }
+    fn run<const R: usize>(self, simd: S) {
+        by_vectors::<S, R>(simd, self.at.0, self);
     }
 }
 
-impl Weigh<'_, '_> {
-    /// For `R` rows from number `row` on, `V` vectors of each value at once.
+impl OfVectors for Weigh<'_, '_> {
     #[inline(always)]
     fn rows<S: Floats, const R: usize, const V: usize>(&mut self, simd: S, row: usize) {
         let (values, stride) = (self.values, self.sums.1);
-        let (Some(weights), Some(units)) = (
-            self.rounded.weights[row..].first_chunk::<R>(),
-            self.rounded.units[row..].first_chunk::<R>(),
-        ) else {
-            unreachable!("{R} rows from {row} on");
-        };
+        let weights: &[_; R] = some_rows(self.rounded.weights, row);
+        let units: &[_; R] = some_rows(self.rounded.units, row);
         let vectors = stride / WIDTH;
         let range = row * vectors..(row + R) * vectors;
         let sums = &mut self.sums.0.as_chunks_mut::<WIDTH>().0[range.clone()];
@@ -318,7 +249,7 @@ impl Weigh<'_, '_> {
     }
 }
 
-/// [`weigh`] for `R` rows and the `V` vectors from number `column` of each value on, of `vectors`;
+/// [`Weigh`] for `R` rows and the `V` vectors from number `column` of each value on, of `vectors`;
 /// the positions may be the first and the last of the chunk.
 #[inline(always)]
 fn weigh_columns<S: Floats, const R: usize, const V: usize>(

@@ -2,11 +2,12 @@
 //! chunks of that.
 
 use super::{Attention, Block, Split};
+use crate::attention::by_rows::{at_once, by_rows};
 use crate::attention::cache::{KvShape, KvType};
 use crate::attention::halves::{self, Stream};
 use crate::attention::shorts::{self, Rounded};
 use crate::attention::sums::Sums;
-use crate::attention::{CHUNK, ROWS, by_rows, bytes, pairs, softmax};
+use crate::attention::{CHUNK, ROWS, bytes, pairs, softmax};
 use crate::isa::{Floats, Kernel, Simd, Task, WIDTH};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -253,147 +254,185 @@ struct Attend<'s, 'a, 'm, 'v> {
 impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
     #[inline(always)]
     fn run(self, simd: S) {
-        attend(simd, self);
-    }
-}
+        let Attend {
+            job,
+            block,
+            chunks,
+            space,
+            sums,
+        } = self;
+        let start = chunks.start * CHUNK;
+        let seen = within(block.positions.clone(), start);
+        let tiles = seen.start / WIDTH..seen.end.div_ceil(WIDTH);
+        // What the rows from `row` on that are taken at once see.
+        let sees = |row: usize, count: usize| {
+            let first = job.sees(block.first + row);
+            let last = job.sees(block.first + row + count - 1);
+            within(first.start..last.end, start)
+        };
 
-#[inline(always)]
-fn attend<S: Simd>(simd: S, task: Attend<'_, '_, '_, '_>) {
-    let Attend {
-        job,
-        block,
-        chunks,
-        space,
-        sums,
-    } = task;
-    let start = chunks.start * CHUNK;
-    let seen = within(block.positions.clone(), start);
-    let tiles = seen.start / WIDTH..seen.end.div_ceil(WIDTH);
-    // What the rows from `row` on that are taken at once see.
-    let sees = |row: usize, count: usize| {
-        let first = job.sees(block.first + row);
-        let last = job.sees(block.first + row + count - 1);
-        within(first.start..last.end, start)
-    };
+        let shape = job.shape;
+        let (dim, stride) = (shape.key_dim, shape.value_stride());
+        let pairs = dim.div_ceil(2);
+        let keys = job.inputs.cache.head_keys(block.kv_head);
+        let keys = &keys[start / WIDTH * shape.tile_units()..];
+        let values = job.inputs.cache.head_values(block.kv_head);
+        let values = &values[chunks.start * shape.chunk_units()..];
+        // Where there is one block of rows, as in generation, nobody has read these yet. With few rows
+        // memory is the limit, and asking for what the processor reads ahead by itself slows that down.
+        let alone = job.rows <= ROWS;
+        let asks = alone && job.rows >= FEW_ROWS;
+        let values_ahead = if asks { values } else { &[] };
+        let keys_ahead = match keys.get(CHUNK / WIDTH * shape.tile_units()..) {
+            Some(keys) if asks && chunks.len() > 1 => keys,
+            _ => &[],
+        };
+        let span = if alone { SPAN } else { CHUNK };
+        let weights = &mut *space.weights;
 
-    let shape = job.shape;
-    let (dim, stride) = (shape.key_dim, shape.value_stride());
-    let pairs = dim.div_ceil(2);
-    let keys = job.inputs.cache.head_keys(block.kv_head);
-    let keys = &keys[start / WIDTH * shape.tile_units()..];
-    let values = job.inputs.cache.head_values(block.kv_head);
-    let values = &values[chunks.start * shape.chunk_units()..];
-    // Where there is one block of rows, as in generation, nobody has read these yet. With few rows
-    // memory is the limit, and asking for what the processor reads ahead by itself slows that down.
-    let alone = job.rows <= ROWS;
-    let asks = alone && job.rows >= FEW_ROWS;
-    let values_ahead = if asks { values } else { &[] };
-    let keys_ahead = match keys.get(CHUNK / WIDTH * shape.tile_units()..) {
-        Some(keys) if asks && chunks.len() > 1 => keys,
-        _ => &[],
-    };
-    let span = if alone { SPAN } else { CHUNK };
-    let weights = &mut *space.weights;
+        let mut first = tiles.start;
+        while first < tiles.end {
+            let few = first..tiles.end.min(first + TILES);
+            let mut row = 0;
+            while row < block.rows {
+                let count = at_once::<S>(block.rows - row);
+                let seen = sees(row, count);
+                let (from, to) = (seen.start / WIDTH, seen.end.div_ceil(WIDTH));
+                let few = few.start.max(from)..few.end.min(to);
+                let keys = Stream {
+                    numbers: keys,
+                    ahead: if row == 0 { values_ahead } else { &[] },
+                    span,
+                };
+                let at = (row, few);
+                match shape.kind {
+                    KvType::F16 => {
+                        let (keys, queries) = ((keys, dim), &*space.halves);
+                        let task = halves::Scores {
+                            at,
+                            keys,
+                            queries,
+                            weights,
+                        };
+                        by_rows(simd, count, task);
+                    }
+                    KvType::Q16 => {
+                        let (keys, queries) = ((keys, pairs), (&*space.pairs, &space.factors));
+                        let task = shorts::Scores {
+                            at,
+                            keys,
+                            queries,
+                            weights,
+                        };
+                        by_rows(simd, count, task);
+                    }
+                    KvType::Q8_0 => {
+                        let queries = (&*space.pairs, &space.factors);
+                        let task = bytes::Scores {
+                            at,
+                            keys,
+                            queries,
+                            weights,
+                        };
+                        by_rows(simd, count, task);
+                    }
+                }
+                row += count;
+            }
+            first += TILES;
+        }
 
-    let mut first = tiles.start;
-    while first < tiles.end {
-        let few = first..tiles.end.min(first + TILES);
+        for row in 0..block.rows {
+            let seen = within(job.sees(block.first + row), start);
+            let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+            let first = start + tiles.start * WIDTH;
+            adjust(simd, job, block, (row, first), scores);
+            let skipped = tiles.start * WIDTH;
+            let seen = seen.start.max(skipped) - skipped..seen.end.max(skipped) - skipped;
+            softmax::mask(simd, scores, seen);
+        }
+        let mut row = 0;
+        while row + 4 <= block.rows {
+            let four = &weights[row..row + 4];
+            let most = softmax::largest::<S, 4>(simd, four, tiles.clone());
+            sums.most[row..row + 4].copy_from_slice(&most);
+            row += 4;
+        }
+        while row < block.rows {
+            let one = &weights[row..row + 1];
+            [sums.most[row]] = softmax::largest::<S, 1>(simd, one, tiles.clone());
+            row += 1;
+        }
+        if shape.kind == KvType::Q16 {
+            shorts::widen_scales(simd, tiles.clone(), values, &mut space.scales);
+        }
+        for row in 0..block.rows {
+            let most = sums.most[row];
+            sums.total[row] = match shape.kind {
+                KvType::F16 | KvType::Q8_0 => {
+                    let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+                    softmax::weights(simd, scores, most)
+                }
+                KvType::Q16 => {
+                    let (tiles, scores) = (tiles.clone(), (&mut weights[row], most));
+                    let rounded = &mut space.rounded[row];
+                    let total;
+                    (total, space.units[row]) =
+                        shorts::weights(simd, tiles, scores, &space.scales, rounded);
+                    total
+                }
+            };
+        }
+
         let mut row = 0;
         while row < block.rows {
-            let count = by_rows::at_once::<S>(block.rows - row);
-            let seen = sees(row, count);
-            let (from, to) = (seen.start / WIDTH, seen.end.div_ceil(WIDTH));
-            let few = few.start.max(from)..few.end.min(to);
-            let keys = Stream {
-                numbers: keys,
-                ahead: if row == 0 { values_ahead } else { &[] },
+            let count = at_once::<S>(block.rows - row);
+            let values = Stream {
+                numbers: values,
+                ahead: if row == 0 { keys_ahead } else { &[] },
                 span,
             };
-            let at = (row, count, few);
+            let sums = (&mut *sums.values, stride);
+            let at = (row, sees(row, count));
             match shape.kind {
-                KvType::F16 => halves::scores(simd, at, (keys, dim), space.halves, weights),
+                KvType::F16 => {
+                    let task = halves::Weigh {
+                        at,
+                        values,
+                        weights,
+                        sums,
+                    };
+                    by_rows(simd, count, task);
+                }
                 KvType::Q16 => {
-                    let queries = (&*space.pairs, &space.factors);
-                    shorts::scores(simd, at, (keys, pairs), queries, weights);
+                    let rounded = Rounded {
+                        weights: space.rounded,
+                        units: &space.units,
+                        sums: space.whole,
+                    };
+                    let values = (values, pairs);
+                    let task = shorts::Weigh {
+                        at,
+                        values,
+                        rounded,
+                        sums,
+                    };
+                    by_rows(simd, count, task);
                 }
                 KvType::Q8_0 => {
-                    let queries = (&*space.pairs, &space.factors);
-                    bytes::scores(simd, at, keys, queries, weights);
+                    let rounded = &mut *space.rounded;
+                    let task = bytes::Weigh {
+                        at,
+                        values,
+                        weights,
+                        rounded,
+                        sums,
+                    };
+                    by_rows(simd, count, task);
                 }
             }
             row += count;
         }
-        first += TILES;
-    }
-
-    for row in 0..block.rows {
-        let seen = within(job.sees(block.first + row), start);
-        let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
-        let first = start + tiles.start * WIDTH;
-        adjust(simd, job, block, (row, first), scores);
-        let skipped = tiles.start * WIDTH;
-        let seen = seen.start.max(skipped) - skipped..seen.end.max(skipped) - skipped;
-        softmax::mask(simd, scores, seen);
-    }
-    let mut row = 0;
-    while row + 4 <= block.rows {
-        let four = &weights[row..row + 4];
-        let most = softmax::largest::<S, 4>(simd, four, tiles.clone());
-        sums.most[row..row + 4].copy_from_slice(&most);
-        row += 4;
-    }
-    while row < block.rows {
-        let one = &weights[row..row + 1];
-        [sums.most[row]] = softmax::largest::<S, 1>(simd, one, tiles.clone());
-        row += 1;
-    }
-    if shape.kind == KvType::Q16 {
-        shorts::widen_scales(simd, tiles.clone(), values, &mut space.scales);
-    }
-    for row in 0..block.rows {
-        let most = sums.most[row];
-        sums.total[row] = match shape.kind {
-            KvType::F16 | KvType::Q8_0 => {
-                let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
-                softmax::weights(simd, scores, most)
-            }
-            KvType::Q16 => {
-                let (tiles, scores) = (tiles.clone(), (&mut weights[row], most));
-                let rounded = &mut space.rounded[row];
-                let total;
-                (total, space.units[row]) =
-                    shorts::weights(simd, tiles, scores, &space.scales, rounded);
-                total
-            }
-        };
-    }
-
-    let mut row = 0;
-    while row < block.rows {
-        let count = by_rows::at_once::<S>(block.rows - row);
-        let values = Stream {
-            numbers: values,
-            ahead: if row == 0 { keys_ahead } else { &[] },
-            span,
-        };
-        let to = (&mut *sums.values, stride);
-        let at = (row, count, sees(row, count));
-        match shape.kind {
-            KvType::F16 => halves::weigh(simd, at, values, weights, to),
-            KvType::Q16 => {
-                let rounded = Rounded {
-                    weights: space.rounded,
-                    units: &space.units,
-                    sums: space.whole,
-                };
-                shorts::weigh(simd, at, (values, pairs), rounded, to);
-            }
-            KvType::Q8_0 => {
-                let weights = (&*weights, &mut *space.rounded);
-                bytes::weigh(simd, at, values, weights, to);
-            }
-        }
-        row += count;
     }
 }
 
