@@ -49,8 +49,20 @@ pub fn bf16_products(cpu: Cpu, rounds: usize) -> u64 {
     }
 }
 
-/// Columns multiplied at once: enough independent sums to hide the latency of an instruction.
+/// Columns of codes multiplied at once, with as many tiles as a kernel would: enough independent sums
+/// to hide the latency of an instruction.
 const COLUMNS: usize = 8;
+
+/// Sums of floats made at once at most.
+const SUMS: usize = 16;
+
+/// Sums of floats made at once: what registers hold besides two operands, where there are 16 of them.
+const fn sums<S: Simd>() -> usize {
+    match S::ROWS {
+        8 => 12,
+        _ => SUMS,
+    }
+}
 
 enum Nibbles {}
 
@@ -69,22 +81,43 @@ impl Kernel for Int8 {
     fn run<S: Simd>(self, simd: S) -> u64 {
         let codes: [S::Int; 8] = std::array::from_fn(|i| simd.splat_int(i as i32 * 0x0101_0101));
         let x: [i32; 8 * COLUMNS] = std::array::from_fn(|i| i as i32 * 0x0102_0304);
-        let mut sums = [simd.splat_int(0); COLUMNS];
-        for _ in 0..self.rounds {
-            // SAFETY: `x` is eight words for each column.
-            #[allow(unsafe_code)]
-            let next = unsafe {
-                simd.dot_tile::<Nibbles, 8, COLUMNS>(
-                    sums,
-                    black_box(&codes),
-                    black_box(&x).as_ptr(),
-                )
-            };
-            sums = next;
-        }
-        black_box(sums);
-        (self.rounds * 8 * COLUMNS * 4 * S::ROWS) as u64
+        let columns = match (S::TILES, S::FULL_COLUMNS) {
+            (1, _) => tiles::<S, COLUMNS, 1>(simd, self.rounds, &codes, &x),
+            (_, 6) => tiles::<S, 6, 2>(simd, self.rounds, &codes, &x),
+            _ => tiles::<S, 5, 2>(simd, self.rounds, &codes, &x),
+        };
+        (self.rounds * 8 * columns * 4 * S::ROWS) as u64
     }
+}
+
+/// Multiplies `W` columns with each of `T` tiles; returns how many that are together.
+#[inline(always)]
+fn tiles<S: Simd, const W: usize, const T: usize>(
+    simd: S,
+    rounds: usize,
+    codes: &[S::Int; 8],
+    x: &[i32; 8 * COLUMNS],
+) -> usize {
+    const { assert!(W <= COLUMNS) };
+    let mut sums = [simd.splat_int(0); W];
+    for _ in 0..rounds {
+        let mut all = [codes; T];
+        for codes in &mut all {
+            *codes = black_box(codes);
+        }
+        // SAFETY: `x` is eight words for each column.
+        #[allow(unsafe_code)]
+        let next = unsafe { simd.dot_tiles::<Nibbles, 8, W, T>(sums, all, black_box(x).as_ptr()) };
+        sums = next[0];
+        // What is not used would not be computed.
+        for next in &next[1..] {
+            for (sum, &next) in sums.iter_mut().zip(next) {
+                *sum = simd.add_int(*sum, next);
+            }
+        }
+    }
+    black_box(sums);
+    W * T
 }
 
 struct Float {
@@ -97,16 +130,18 @@ impl Kernel for Float {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> u64 {
         let (a, b) = (simd.splat_float(0.5), simd.splat_float(black_box(0.25)));
-        let mut sums = [simd.splat_float(0.0); COLUMNS];
+        let mut all = [simd.splat_float(0.0); SUMS];
+        let sums = &mut all[..const { sums::<S>() }];
         for _ in 0..self.rounds {
             for _ in 0..8 {
-                for sum in &mut sums {
+                for sum in &mut *sums {
                     *sum = simd.multiply_add_float(a, *sum, b);
                 }
             }
         }
-        black_box(sums);
-        (self.rounds * 8 * COLUMNS * S::ROWS) as u64
+        let products = self.rounds * 8 * sums.len() * S::ROWS;
+        black_box(all);
+        products as u64
     }
 }
 
@@ -126,16 +161,18 @@ impl Kernel for Bf16 {
             simd.splat_int(0x3e80_3f00),
             simd.splat_int(black_box(0x3e80_3f00)),
         );
-        let mut sums = [simd.splat_float(0.0); COLUMNS];
+        let mut all = [simd.splat_float(0.0); SUMS];
+        let sums = &mut all[..const { sums::<S>() }];
         for _ in 0..self.rounds {
             for _ in 0..8 {
-                for sum in &mut sums {
+                for sum in &mut *sums {
                     *sum = simd.dot_bf16(a, b, *sum);
                 }
             }
         }
-        black_box(sums);
-        (self.rounds * 8 * COLUMNS * 2 * S::ROWS) as u64
+        let products = self.rounds * 8 * sums.len() * 2 * S::ROWS;
+        black_box(all);
+        products as u64
     }
 }
 
@@ -158,7 +195,7 @@ mod tests {
     fn products_are_counted() {
         for cpu in Cpu::all() {
             assert_eq!(int8_products(cpu, 3), 3 * int8_products(cpu, 1));
-            assert_eq!(float_products(cpu, 3) * 4, int8_products(cpu, 3));
+            assert_eq!(float_products(cpu, 3), 3 * float_products(cpu, 1));
             let in_word = 1 + u64::from(cpu.dots_bf16());
             assert_eq!(bf16_products(cpu, 3), in_word * float_products(cpu, 3));
         }

@@ -139,7 +139,7 @@ impl Activations {
         let (pairs, parted) = bf16_room(cpu, columns, len.next_multiple_of(PAIRED));
         Activations {
             cpu,
-            words: cpu.matrix_words(),
+            words: cpu.matrix_shape().words,
             columns: 0,
             len: 0,
             precision: Precision(0),
@@ -191,7 +191,8 @@ impl Activations {
 
     /// The panels that the columns are held in.
     pub(crate) fn panels(&self) -> Panels {
-        Panels::new(self.columns, self.cpu.matrix_columns())
+        let shape = self.cpu.matrix_shape();
+        Panels::new(self.columns, shape.columns, shape.full_columns)
     }
 
     /// The words of a block of a panel: (`part::TOTAL`, width).
@@ -289,7 +290,7 @@ fn apart(columns: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Panels {
     columns: usize,
-    width: usize,
+    full_width: usize,
     /// Panels of full width, before those of nearly equal width.
     full: usize,
     /// Panels of nearly equal width.
@@ -299,18 +300,30 @@ pub(crate) struct Panels {
 /// With so many full panels, what does not fill one is a small part of the whole.
 const MANY: usize = 8;
 
+/// With so many, columns are many where what does not fill one can be added to it, so that no panel is
+/// narrow.
+const MANY_WIDENED: usize = 5;
+
 impl Panels {
-    /// Panels of at most `width` columns.
-    pub(crate) fn new(columns: usize, width: usize) -> Panels {
-        let full = match columns / width {
-            full @ MANY.. => full,
-            _ => 0,
+    /// Panels of at most `width` columns, and of `full_width`, which is not more, where there are many.
+    pub(crate) fn new(columns: usize, width: usize, full_width: usize) -> Panels {
+        debug_assert!(full_width <= width);
+        let many = if full_width < width {
+            MANY_WIDENED
+        } else {
+            MANY
+        };
+        let full = match columns / full_width {
+            full if full < many => 0,
+            // The rest and one full panel are a panel that is not too wide.
+            full if (1..=width - full_width).contains(&(columns % full_width)) => full - 1,
+            full => full,
         };
         Panels {
             columns,
-            width,
+            full_width,
             full,
-            equal: (columns - full * width).div_ceil(width),
+            equal: (columns - full * full_width).div_ceil(width),
         }
     }
 
@@ -327,9 +340,9 @@ impl Panels {
     /// The columns of a panel.
     pub(crate) fn get(self, panel: usize) -> Range<usize> {
         if panel < self.full {
-            return panel * self.width..(panel + 1) * self.width;
+            return panel * self.full_width..(panel + 1) * self.full_width;
         }
-        let first = self.full * self.width;
+        let first = self.full * self.full_width;
         let panel = panel - self.full;
         let rest = self.columns - first;
         let (width, wider) = (rest / self.equal, rest % self.equal);
@@ -344,15 +357,15 @@ mod tests {
 
     #[test]
     fn panels_cover_every_column_once() {
-        for width in [4, 8] {
+        for (width, full_width) in [(4, 4), (8, 8), (8, 6)] {
             for columns in 0..200 {
-                let panels = Panels::new(columns, width);
+                let panels = Panels::new(columns, width, full_width);
                 let mut next = 0;
                 for panel in 0..panels.count() {
                     let columns = panels.get(panel);
                     assert_eq!(columns.start, next);
                     assert!((1..=width).contains(&columns.len()));
-                    assert!(panel >= panels.full() || columns.len() == width);
+                    assert!(panel >= panels.full() || columns.len() == full_width);
                     next = columns.end;
                 }
                 assert_eq!(next, columns);
@@ -362,14 +375,17 @@ mod tests {
 
     #[test]
     fn few_columns_are_divided_evenly() {
-        let widths = |columns| {
-            let panels = Panels::new(columns, 8);
+        let widths = |columns, full_width| {
+            let panels = Panels::new(columns, 8, full_width);
             (0..panels.count())
                 .map(|panel| panels.get(panel).len())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(widths(9), [5, 4]);
-        assert_eq!(widths(17), [6, 6, 5]);
-        assert_eq!(widths(66), [8, 8, 8, 8, 8, 8, 8, 8, 2]);
+        assert_eq!(widths(9, 8), [5, 4]);
+        assert_eq!(widths(17, 8), [6, 6, 5]);
+        assert_eq!(widths(66, 8), [8, 8, 8, 8, 8, 8, 8, 8, 2]);
+        assert_eq!(widths(66, 6), [6; 11]);
+        assert_eq!(widths(67, 6), [6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7]);
+        assert_eq!(widths(69, 6), [6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 3]);
     }
 }

@@ -43,6 +43,16 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Columns of activations that a multiplication keeps in registers at once.
     const COLUMNS: usize;
 
+    /// Columns of a full panel where there are many: at most [`Lanes::COLUMNS`].
+    const FULL_COLUMNS: usize = Self::COLUMNS;
+
+    /// How many tiles, each of as many rows as a vector has lanes, are multiplied with a full panel of
+    /// columns at once, one or two: what is read into all lanes of a register serves all of them.
+    const TILES: usize = 1;
+
+    /// The same of tiles of floats and of bfloat16.
+    const FLOAT_TILES: usize = Self::TILES;
+
     /// What [`Lanes::dot`] wants added to signed codes: 128 where the instruction multiplies
     /// unsigned by signed bytes, else 0.
     const SIGNED_OFFSET: i32;
@@ -69,7 +79,7 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     const FLIPS: bool = false;
 
     /// Whether [`Lanes::scale_by_power`] is an instruction that does not compete with
-    /// multiplications. Then [`Lanes::COLUMNS`] is 8.
+    /// multiplications.
     const SCALES_BY_POWERS: bool = false;
 
     /// Whether bytes are looked up in registers and fields of bits are moved by single
@@ -337,6 +347,26 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         sums
     }
 
+    /// [`Lanes::dot_all_pairs`] for each of `T` tiles.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_all_pairs_of_tiles<const N: usize, const W: usize, const T: usize>(
+        self,
+        pairs: [&[Self::Int; N]; T],
+        x: *const i32,
+    ) -> [[Self::Int; W]; T] {
+        let mut sums = [[self.splat_int(0); W]; T];
+        for (sums, pairs) in sums.iter_mut().zip(pairs) {
+            // SAFETY: the caller's promise.
+            *sums = unsafe { self.dot_all_pairs::<N, W>(pairs, x) };
+        }
+        sums
+    }
+
     /// For each of `W` columns `c`: `start[c]` plus the products of `4 N` codes with the bytes of
     /// `x`, where the word of column `c` for `codes[n]` is `x[n W + c]`.
     ///
@@ -396,6 +426,27 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         const { assert!(Self::WORDS == 1) };
         // SAFETY: the caller's promise.
         unsafe { self.dot::<F, N, W>(start, codes, x) }
+    }
+
+    /// [`Lanes::dot_tile`] for each of `T` tiles.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::dot`].
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T: usize>(
+        self,
+        start: [Self::Int; W],
+        codes: [&[Self::Int; N]; T],
+        x: *const i32,
+    ) -> [[Self::Int; W]; T] {
+        let mut sums = [start; T];
+        for (sums, codes) in sums.iter_mut().zip(codes) {
+            // SAFETY: the caller's promise.
+            *sums = unsafe { self.dot_tile::<F, N, W>(start, codes, x) };
+        }
+        sums
     }
 
     /// As [`Lanes::dot`] of signed codes, where `start` includes what [`Lanes::flipped_start`] gives.

@@ -9,6 +9,7 @@
 //!
 //! No other module asks what the CPU can do.
 
+mod cache;
 mod floats;
 mod lanes;
 mod scalar;
@@ -22,6 +23,7 @@ mod frame;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
+pub(crate) use cache::first_level_bytes;
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
 pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly, widen_bf16};
 pub(crate) use scalar::Scalar;
@@ -160,6 +162,19 @@ impl FromStr for Isa {
     }
 }
 
+/// What matrix products take at once with an instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct MatrixShape {
+    /// Rows of weights in a vector.
+    pub(crate) rows: usize,
+    /// Columns of activations in a panel, at most.
+    pub(crate) columns: usize,
+    /// Columns of a full panel, where there are many.
+    pub(crate) full_columns: usize,
+    /// Words of a column's codes that lie together in a panel.
+    pub(crate) words: usize,
+}
+
 /// A CPU with the instruction set that the kernels use on it. Holding one proves that the
 /// instruction set was detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,19 +209,9 @@ impl Cpu {
         self.isa
     }
 
-    /// Columns of activations that a matrix product keeps in registers at once.
-    pub(crate) fn matrix_columns(self) -> usize {
-        self.matrix_shape().1
-    }
-
     /// Rows of weights in a vector of a matrix product.
     pub(crate) fn matrix_rows(self) -> usize {
-        self.matrix_shape().0
-    }
-
-    /// Words of a column's codes that lie together in a panel of activations.
-    pub(crate) fn matrix_words(self) -> usize {
-        self.matrix_shape().2
+        self.matrix_shape().rows
     }
 
     /// Whether matrix products read bfloat16 activations in pairs.
@@ -225,14 +230,20 @@ impl Cpu {
         self.run(Dots)
     }
 
-    fn matrix_shape(self) -> (usize, usize, usize) {
+    /// What a matrix product takes at once.
+    pub(crate) fn matrix_shape(self) -> MatrixShape {
         struct Shape;
         impl Kernel for Shape {
-            type Output = (usize, usize, usize);
+            type Output = MatrixShape;
 
             #[inline(always)]
-            fn run<S: Simd>(self, _simd: S) -> (usize, usize, usize) {
-                (S::ROWS, S::COLUMNS, S::WORDS)
+            fn run<S: Simd>(self, _simd: S) -> MatrixShape {
+                MatrixShape {
+                    rows: S::ROWS,
+                    columns: S::COLUMNS,
+                    full_columns: S::FULL_COLUMNS,
+                    words: S::WORDS,
+                }
             }
         }
         self.run(Shape)

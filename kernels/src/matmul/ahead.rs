@@ -20,20 +20,20 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Will ask, in `times` times, for `bytes` bytes of each of as many rows as a vector has, `stride`
-    /// bytes apart, the first at `base`.
+    /// Will ask, in `times` times, for `bytes` bytes of each of `rows` rows, `stride` bytes apart, the
+    /// first at `base`.
     #[inline(always)]
-    pub(super) fn of_rows<S: Lanes>(
+    pub(super) fn of_rows(
         base: *const u8,
-        stride: usize,
+        (rows, stride): (usize, usize),
         bytes: usize,
         times: usize,
     ) -> Ahead {
-        let lines = S::ROWS * (bytes.div_ceil(LINE) + 1);
+        let lines = rows * (bytes.div_ceil(LINE) + 1);
         Ahead {
             next: line_of(base),
             end: base.wrapping_add(bytes),
-            pieces: S::ROWS - 1,
+            pieces: rows - 1,
             stride,
             bytes,
             further: None,

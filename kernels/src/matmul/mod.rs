@@ -8,7 +8,7 @@
 //!   next is prefetched in the order in which it lies in memory.
 //! - **Many columns** ([`tiled`]): the integer units are the limit. A block of a panel is unpacked
 //!   once into a tile that stays in the first-level cache, and the tile is multiplied with all
-//!   columns, as many at a time as the registers hold.
+//!   columns, as many at a time as the registers hold; or two tiles are, of two panels.
 //!
 //! Float weights need no unpacking: with few columns they are multiplied one row after the other,
 //! sixteen consecutive weights across lanes ([`float`]).
@@ -169,7 +169,7 @@ impl<'a> MatMul<'a> {
     }
 
     /// Computes chunks of rows until none is left. Any number of threads may call it at once; with
-    /// many columns each takes about 160 KB of its stack.
+    /// many columns each takes about 170 KB of its stack.
     pub fn work(&self) {
         if self.x.columns() == 0 || self.weights.cols == 0 {
             return;

@@ -52,21 +52,26 @@ impl<'a> Panel<'a> {
     pub(super) fn all<S: Lanes>(
         matrix: &Rows<'a>,
         rows: Range<usize>,
-    ) -> impl Iterator<Item = Panel<'a>> + use<'a, S> {
+    ) -> impl Iterator<Item = Panel<'a>> {
+        let step = rows.clone().step_by(S::ROWS);
+        step.map(move |row| Panel::first::<S>(matrix, row..rows.end))
+    }
+
+    /// The first panel of some rows.
+    #[inline(always)]
+    fn first<S: Lanes>(matrix: &Rows<'a>, rows: Range<usize>) -> Panel<'a> {
         let weights = matrix.weights;
         assert!(weights.rows >= S::ROWS && rows.end <= weights.rows);
-        rows.clone().step_by(S::ROWS).map(move |row| {
-            let first = row.min(weights.rows - S::ROWS);
-            let bytes = &weights.bytes[first * weights.row_bytes..];
-            Panel {
-                base: bytes.as_ptr(),
-                stride: weights.row_bytes,
-                cols: weights.cols,
-                rows: row..rows.end.min(row + S::ROWS),
-                skip: row - first,
-                bytes: PhantomData,
-            }
-        })
+        let first = rows.start.min(weights.rows - S::ROWS);
+        let bytes = &weights.bytes[first * weights.row_bytes..];
+        Panel {
+            base: bytes.as_ptr(),
+            stride: weights.row_bytes,
+            cols: weights.cols,
+            rows: rows.start..rows.end.min(rows.start + S::ROWS),
+            skip: rows.start - first,
+            bytes: PhantomData,
+        }
     }
 
     /// Where the rows begin that are multiplied `panels` panels after this one.
@@ -93,12 +98,15 @@ pub(super) trait Tiled<S: Lanes> {
     /// Bytes of 256 weights of a row.
     const BLOCK_BYTES: usize;
 
+    /// How many tiles are multiplied at once, one or two.
+    fn tiles() -> usize;
+
     /// A tile of nothing.
     fn tile(simd: S) -> Self::Tile;
 
-    /// How many times [`Tiled::unpack`] and [`Tiled::multiply`] let `ahead` ask, if there are so many
-    /// panels of columns.
-    fn times(panels: usize) -> usize;
+    /// How many times [`Tiled::unpack`] of so many tiles and [`Tiled::multiply`] with so many panels of
+    /// columns let `ahead` ask.
+    fn times(tiles: usize, panels: usize) -> usize;
 
     /// Unpacks a block; `full_panels` tells whether there are panels of columns of full width.
     fn unpack(
@@ -109,32 +117,32 @@ pub(super) trait Tiled<S: Lanes> {
         ahead: &mut Ahead,
     );
 
-    /// Adds to the sums the products of the tile with their columns.
-    fn multiply(simd: S, rows: &Rows<'_>, tile: &Self::Tile, sums: Sums<'_>, ahead: &mut Ahead);
+    /// Adds to the sums the products of the tiles with their columns: of [`Tiled::tiles`], or of one.
+    fn multiply(simd: S, rows: &Rows<'_>, tiles: &[Self::Tile], sums: Sums<'_>, ahead: &mut Ahead);
 }
 
-/// The sums of one panel of rows over the blocks so far.
+/// The sums of the panels of rows that are multiplied at once, over the blocks so far.
 pub(super) struct Sums<'y> {
     /// The block that is to be added.
     pub(super) block: usize,
     /// The panels of columns.
     pub(super) panels: Range<usize>,
-    /// The first column.
-    first: usize,
+    /// The columns.
+    columns: Range<usize>,
     /// Nothing yet before the first block.
-    values: &'y mut [MaybeUninit<f32>], // (columns, rows of a vector)
+    values: &'y mut [MaybeUninit<f32>], // (panels of rows, columns, rows of a vector)
 }
 
 impl Sums<'_> {
-    /// Adds the products of `W` columns from `column` on.
+    /// Adds the products of `W` columns from `column` on with tile number `tile`.
     #[inline(always)]
     pub(super) fn add<S: Lanes, const W: usize>(
         &mut self,
         simd: S,
-        column: usize,
+        (tile, column): (usize, usize),
         t: [S::Float; W],
     ) {
-        let start = (column - self.first) * S::ROWS;
+        let start = (tile * self.columns.len() + column - self.columns.start) * S::ROWS;
         let values = &mut self.values[start..start + W * S::ROWS];
         let first = self.block == 0;
         for (y, t) in values.chunks_exact_mut(S::ROWS).zip(t) {
@@ -172,7 +180,8 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
         let rows = self.rows;
         let panels = rows.x.panels();
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROWS * COLUMNS];
-        let mut tile = T::tile(simd);
+        let mut tiles = [T::tile(simd), T::tile(simd)];
+        let tiles = &mut tiles[..T::tiles()];
         let mut first = 0;
         while first < panels.count() {
             // As many panels of columns as fit the buffer.
@@ -194,7 +203,7 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
                     panels: first..last,
                     columns: columns.clone(),
                 };
-                strip.multiply::<S, T>(simd, rows, &mut tile, &mut buffer);
+                strip.multiply::<S, T>(simd, rows, tiles, &mut buffer);
                 row = end;
             }
             first = last;
@@ -215,17 +224,19 @@ impl Strip {
         self,
         simd: S,
         rows: &Rows<'_>,
-        tile: &mut T::Tile,
+        tiles: &mut [T::Tile],
         buffer: &mut [MaybeUninit<f32>],
     ) {
         let full_panels = self.panels.start < rows.x.panels().full();
-        let times = T::times(self.panels.len());
         let per_panel = self.columns.len() * S::ROWS;
         let values = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
         let blocks = rows.weights.cols().div_ceil(SUPER);
         for block in 0..blocks {
-            let sums = values.chunks_exact_mut(per_panel);
-            for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
+            let mut left = self.rows.clone();
+            for values in values.chunks_mut(tiles.len() * per_panel) {
+                let tiles = &mut tiles[..values.len() / per_panel];
+                let times = T::times(tiles.len(), self.panels.len());
+                let panel = Panel::first::<S>(rows, left.clone());
                 let mut ahead = if self.columns.len() < FEW {
                     // This block's share of the next panel, and of the one after it.
                     let bytes = T::BLOCK_BYTES * S::ROWS;
@@ -241,16 +252,21 @@ impl Strip {
                         false => panel.after::<S>(rows, ROWS / S::ROWS),
                     };
                     let bytes = T::BLOCK_BYTES.min(panel.stride);
-                    Ahead::of_rows::<S>(next, panel.stride, bytes, times)
+                    let rows = tiles.len() * S::ROWS;
+                    Ahead::of_rows(next, (rows, panel.stride), bytes, times)
                 };
-                T::unpack(simd, (&panel, block), tile, full_panels, &mut ahead);
+                for tile in &mut *tiles {
+                    let panel = Panel::first::<S>(rows, left.clone());
+                    T::unpack(simd, (&panel, block), tile, full_panels, &mut ahead);
+                    left.start += S::ROWS;
+                }
                 let sums = Sums {
                     block,
                     panels: self.panels.clone(),
-                    first: self.columns.start,
+                    columns: self.columns.clone(),
                     values,
                 };
-                T::multiply(simd, rows, tile, sums, &mut ahead);
+                T::multiply(simd, rows, tiles, sums, &mut ahead);
             }
         }
         // Column by column, as the results lie in memory. Whoever writes to memory must have the line

@@ -35,6 +35,30 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
         codes: &[__m256i; N],
         x: *const i32,
     ) -> [__m256i; W];
+
+    /// As [`Lanes::TILES`].
+    const TILES: usize = 1;
+
+    /// As [`Lanes::dot_tiles`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T: usize>(
+        self,
+        start: [__m256i; W],
+        codes: [&[__m256i; N]; T],
+        x: *const i32,
+    ) -> [[__m256i; W]; T] {
+        let mut sums = [start; T];
+        for (sums, codes) in sums.iter_mut().zip(codes) {
+            // SAFETY: the caller's promise.
+            *sums = unsafe { Dot::dot::<F, N, W>(self, start, codes, x) };
+        }
+        sums
+    }
 }
 
 #[allow(unsafe_code)]
@@ -138,6 +162,28 @@ impl Dot for AvxVnni {
         }
         acc
     }
+
+    // Four sums would wait for each other.
+    const TILES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T: usize>(
+        self,
+        start: [__m256i; W],
+        codes: [&[__m256i; N]; T],
+        x: *const i32,
+    ) -> [[__m256i; W]; T] {
+        let mut sums = [start; T];
+        for n in 0..N {
+            for c in 0..W {
+                let x = unsafe { _mm256_set1_epi32(x.add(n * W + c).read()) };
+                for t in 0..T {
+                    sums[t][c] = unsafe { _mm256_dpbusd_avx_epi32(sums[t][c], codes[t][n], x) };
+                }
+            }
+        }
+        sums
+    }
 }
 
 #[allow(unsafe_code)]
@@ -147,6 +193,8 @@ impl Dot for AvxVnni {
 impl<T: Dot> Lanes for T {
     const ROWS: usize = 8;
     const COLUMNS: usize = 4;
+    const TILES: usize = <T as Dot>::TILES;
+    const FLOAT_TILES: usize = 2;
     const SIGNED_OFFSET: i32 = <T as Dot>::SIGNED_OFFSET;
     const UNSIGNED_IN_TILES: bool = <T as Dot>::UNSIGNED_IN_TILES;
     const SCALED_IN_TILES: bool = <T as Dot>::SCALED_IN_TILES;
@@ -337,6 +385,16 @@ impl<T: Dot> Lanes for T {
         x: *const i32,
     ) -> [__m256i; W] {
         unsafe { Dot::dot::<F, N, W>(self, start, codes, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T2: usize>(
+        self,
+        start: [__m256i; W],
+        codes: [&[__m256i; N]; T2],
+        x: *const i32,
+    ) -> [[__m256i; W]; T2] {
+        unsafe { Dot::dot_tiles::<F, N, W, T2>(self, start, codes, x) }
     }
 
     #[inline(always)]

@@ -15,6 +15,8 @@ use std::mem::transmute;
 impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
     const ROWS: usize = 16;
     const COLUMNS: usize = 8;
+    const FULL_COLUMNS: usize = 6;
+    const TILES: usize = 2;
     const SIGNED_OFFSET: i32 = 128;
     const SCALES_BY_POWERS: bool = true;
     const BYTE_TABLES: bool = VBMI;
@@ -385,6 +387,43 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
         if chains == 2 {
             for (sum, second) in sums.iter_mut().zip(second) {
                 *sum = unsafe { _mm512_add_epi32(*sum, second) };
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn dot_all_pairs_of_tiles<const N: usize, const W: usize, const T: usize>(
+        self,
+        pairs: [&[__m512i; N]; T],
+        x: *const i32,
+    ) -> [[__m512i; W]; T] {
+        let mut sums = [[unsafe { _mm512_setzero_si512() }; W]; T];
+        for j in 0..N {
+            for c in 0..W {
+                let x = unsafe { _mm512_set1_epi32(x.add(j * W + c).read()) };
+                for t in 0..T {
+                    sums[t][c] = unsafe { _mm512_dpwssd_epi32(sums[t][c], pairs[t][j], x) };
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T: usize>(
+        self,
+        start: [__m512i; W],
+        codes: [&[__m512i; N]; T],
+        x: *const i32,
+    ) -> [[__m512i; W]; T] {
+        let mut sums = [start; T];
+        for n in 0..N {
+            for c in 0..W {
+                let x = unsafe { _mm512_set1_epi32(x.add(n * W + c).read()) };
+                for t in 0..T {
+                    sums[t][c] = unsafe { _mm512_dpbusd_epi32(sums[t][c], codes[t][n], x) };
+                }
             }
         }
         sums

@@ -12,7 +12,7 @@
 use crate::activations::{Activations, Panels};
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{Floats, Lanes, Simd, Task, WIDTH};
+use crate::isa::{Floats, Lanes, Simd, Task, WIDTH, first_level_bytes};
 use crate::matmul::tiled::{OfWidth, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
 use std::marker::PhantomData;
@@ -111,8 +111,8 @@ const STRIP: usize = ROWS_MULTIPLE;
 /// Bytes of activations that stay in the first-level cache.
 const NEAR: usize = 16 << 10;
 
-/// The same, where whole rows are read between two uses.
-const NEAR_ROWS: usize = 12 << 10;
+/// Bytes of the first-level cache that whole rows take beside one column.
+const ROWS_BESIDE: usize = 20 << 10;
 
 /// Rows that one column which is longer is multiplied with side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -129,9 +129,12 @@ const fn side_by_side<S: Floats>() -> usize {
 /// The product of the rows with all columns.
 #[inline(always)]
 pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
-    let panels = Panels::new(rows.x.columns(), side_by_side::<S>().min(S::COLUMNS));
+    let panels = {
+        let width = side_by_side::<S>().min(S::COLUMNS);
+        Panels::new(rows.x.columns(), width, width)
+    };
     let matrix = rows.weights;
-    let near = NEAR_ROWS / block_bytes::<S, T>() * SUPER;
+    let near = first_level_bytes().saturating_sub(ROWS_BESIDE) / block_bytes::<S, T>() * SUPER;
     let short = T::BYTES < 4 && matrix.cols <= near;
     let in_order = rows.x.columns() == 1 && short;
     let mut start = rows.rows.start;

@@ -226,13 +226,22 @@ impl<S: Lanes, B: Widen> Elements<S> for Widened<B> {
     }
 
     #[inline(always)]
-    fn multiply_add<const W: usize>(
+    fn multiply_add<const W: usize, const N: usize>(
         simd: S,
-        weight: S::Float,
+        weights: [S::Float; N],
         x: &[f32; W],
-        sums: [S::Float; W],
-    ) -> [S::Float; W] {
-        simd.multiply_add_columns(weight, x, sums)
+        sums: &mut [[S::Float; W]; N],
+    ) {
+        if N == 1 {
+            sums[0] = simd.multiply_add_columns(weights[0], x, sums[0]);
+            return;
+        }
+        for c in 0..W {
+            let x = simd.splat_float(x[c]);
+            for (weight, sums) in weights.into_iter().zip(&mut *sums) {
+                sums[c] = simd.multiply_add_float(weight, x, sums[c]);
+            }
+        }
     }
 }
 

@@ -129,19 +129,20 @@ impl<S: Lanes, const ANY_SIZE: bool> Elements<S> for Pairs<ANY_SIZE> {
     }
 
     #[inline(always)]
-    fn multiply_add<const W: usize>(
+    fn multiply_add<const W: usize, const N: usize>(
         simd: S,
-        pairs: S::Int,
+        pairs: [S::Int; N],
         x: &[i32; W],
-        mut sums: [S::Float; W],
-    ) -> [S::Float; W] {
+        sums: &mut [[S::Float; W]; N],
+    ) {
         for c in 0..W {
             let x = simd.splat_int(x[c]);
-            sums[c] = match ANY_SIZE {
-                true => dot_bf16_exactly(simd, pairs, x, sums[c]),
-                false => simd.dot_bf16(pairs, x, sums[c]),
-            };
+            for (pairs, sums) in pairs.into_iter().zip(&mut *sums) {
+                sums[c] = match ANY_SIZE {
+                    true => dot_bf16_exactly(simd, pairs, x, sums[c]),
+                    false => simd.dot_bf16(pairs, x, sums[c]),
+                };
+            }
         }
-        sums
     }
 }

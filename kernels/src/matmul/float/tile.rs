@@ -2,7 +2,7 @@
 
 use crate::activations::Activations;
 use crate::formats::SUPER;
-use crate::isa::{Lanes, WIDTH};
+use crate::isa::{Lanes, Task, WIDTH, first_level_bytes};
 use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{OfWidth, Panel, Sums, Tiled, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
@@ -17,6 +17,9 @@ const HALF: usize = WIDTH / 2;
 /// The order of the first eight classes. Sums of classes 8 apart are added, then 4, 2 and 1 apart; so
 /// as few as possible wait for their partners.
 const CLASSES: [usize; HALF] = [0, 4, 2, 6, 1, 5, 3, 7];
+
+/// Bytes of the first-level cache that two tiles must leave for columns and sums.
+const BESIDE_TILES: usize = 16 << 10;
 
 /// What a tile is made of, and how it is multiplied.
 pub(super) trait Elements<S: Lanes> {
@@ -66,13 +69,13 @@ pub(super) trait Elements<S: Lanes> {
         false
     }
 
-    /// For each column: its sum with the products of an element and its number.
-    fn multiply_add<const W: usize>(
+    /// Adds to the sums of each of `N` tiles the products of its element with the number of each column.
+    fn multiply_add<const W: usize, const N: usize>(
         simd: S,
-        element: Self::Element,
+        elements: [Self::Element; N],
         x: &[Self::Number; W],
-        sums: [S::Float; W],
-    ) -> [S::Float; W];
+        sums: &mut [[S::Float; W]; N],
+    );
 }
 
 /// A block of weights.
@@ -91,6 +94,15 @@ impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
     const BLOCK_BYTES: usize = SUPER * T::BYTES;
 
     #[inline(always)]
+    fn tiles() -> usize {
+        let bytes = SUPER / T::PER_ELEMENT * size_of::<T::Element>();
+        match S::FLOAT_TILES * bytes + BESIDE_TILES <= first_level_bytes() {
+            true => S::FLOAT_TILES,
+            false => 1,
+        }
+    }
+
+    #[inline(always)]
     fn tile(simd: S) -> Self::Tile {
         Tile {
             elements: [T::nothing(simd); SUPER],
@@ -99,7 +111,7 @@ impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
     }
 
     #[inline(always)]
-    fn times(panels: usize) -> usize {
+    fn times(_tiles: usize, panels: usize) -> usize {
         panels
     }
 
@@ -126,21 +138,35 @@ impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
     fn multiply(
         simd: S,
         rows: &Rows<'_>,
-        tile: &Self::Tile,
+        tiles: &[Self::Tile],
         mut sums: Sums<'_>,
         ahead: &mut Ahead,
     ) {
         let weights = padded::<S, T>(rows.weights.cols(), sums.block);
-        let elements = &tile.elements[..weights / T::PER_ELEMENT];
+        let elements = |tile: usize| &tiles[tile].elements[..weights / T::PER_ELEMENT];
+        let too_small = T::WATCHES && tiles.iter().any(|tile| tile.too_small);
+        let panels = rows.x.panels();
         for panel in sums.panels.clone() {
             ahead.ask(simd);
-            let columns = rows.x.panels().get(panel);
-            if T::WATCHES && tile.too_small {
-                let task = Columns::<_, T::Exactly>::new(rows, elements, columns, &mut sums);
-                by_width(simd, task.columns.len(), task);
-            } else {
-                let task = Columns::<_, T>::new(rows, elements, columns, &mut sums);
-                by_width(simd, task.columns.len(), task);
+            let columns = panels.get(panel);
+            if S::FLOAT_TILES == 2 && tiles.len() == 2 && panel < panels.full() && !too_small {
+                let both = [elements(0), elements(1)];
+                simd.call(Both(Columns::<_, T, 2>::new(
+                    rows, both, columns, &mut sums,
+                )));
+                continue;
+            }
+            for tile in 0..tiles.len() {
+                let (one, columns) = ([elements(tile)], columns.clone());
+                if too_small {
+                    let mut task = Columns::<_, T::Exactly, 1>::new(rows, one, columns, &mut sums);
+                    task.first = tile;
+                    by_width(simd, task.columns.len(), task);
+                } else {
+                    let mut task = Columns::<_, T, 1>::new(rows, one, columns, &mut sums);
+                    task.first = tile;
+                    by_width(simd, task.columns.len(), task);
+                }
             }
         }
     }
@@ -183,26 +209,29 @@ fn padded<S: Lanes, T: Elements<S>>(cols: usize, block: usize) -> usize {
     (cols - block * SUPER).min(SUPER).next_multiple_of(T::UNIT)
 }
 
-/// A tile to multiply with one panel of columns.
-struct Columns<'r, 'a, 's, 'y, E, T> {
+/// `N` tiles to multiply with one panel of columns.
+struct Columns<'r, 'a, 's, 'y, E, T, const N: usize> {
     rows: &'r Rows<'a>,
-    tile: &'r [E],
+    tiles: [&'r [E]; N],
+    /// The number of the first tile.
+    first: usize,
     columns: Range<usize>,
     sums: &'s mut Sums<'y>,
     elements: PhantomData<T>,
 }
 
-impl<'r, 'a, 's, 'y, E, T> Columns<'r, 'a, 's, 'y, E, T> {
+impl<'r, 'a, 's, 'y, E, T, const N: usize> Columns<'r, 'a, 's, 'y, E, T, N> {
     #[inline(always)]
     fn new(
         rows: &'r Rows<'a>,
-        tile: &'r [E],
+        tiles: [&'r [E]; N],
         columns: Range<usize>,
         sums: &'s mut Sums<'y>,
     ) -> Self {
         Columns {
             rows,
-            tile,
+            tiles,
+            first: 0,
             columns,
             sums,
             elements: PhantomData,
@@ -210,43 +239,74 @@ impl<'r, 'a, 's, 'y, E, T> Columns<'r, 'a, 's, 'y, E, T> {
     }
 }
 
-impl<S: Lanes, T: Elements<S>> OfWidth<S> for Columns<'_, '_, '_, '_, T::Element, T> {
+impl<S: Lanes, T: Elements<S>> OfWidth<S> for Columns<'_, '_, '_, '_, T::Element, T, 1> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
+        self.multiply::<S, W>(simd);
+    }
+}
+
+/// Two tiles to multiply with a full panel.
+struct Both<T>(T);
+
+impl<S: Lanes, T: Elements<S>> Task<S> for Both<Columns<'_, '_, '_, '_, T::Element, T, 2>> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        if const { S::FLOAT_TILES == 2 && S::FULL_COLUMNS == 6 } {
+            self.0.multiply::<S, 6>(simd);
+        } else if const { S::FLOAT_TILES == 2 && S::FULL_COLUMNS == 4 } {
+            self.0.multiply::<S, 4>(simd);
+        } else {
+            unreachable!("two tiles and {} columns", S::FULL_COLUMNS);
+        }
+    }
+}
+
+impl<E: Copy, T, const N: usize> Columns<'_, '_, '_, '_, E, T, N> {
+    #[inline(always)]
+    fn multiply<S: Lanes, const W: usize>(self, simd: S)
+    where
+        T: Elements<S, Element = E>,
+    {
         let block = self.sums.block * (SUPER / T::PER_ELEMENT);
         let x = &T::panel(self.rows.x, &self.columns)[block * W..];
         let (x, _) = x.as_chunks::<W>();
-        let x = &x[..self.tile.len()];
+        let x = &x[..self.tiles[0].len()];
         let len = self.rows.x.column_len().next_multiple_of(T::UNIT) / T::PER_ELEMENT;
         // Sums that wait for their partners: of two classes, of four, of eight.
-        let mut waiting = [const { MaybeUninit::<[S::Float; W]>::uninit() }; 3];
-        let mut sum = [simd.splat_float(0.0); W];
+        let mut waiting = [const { MaybeUninit::<[[S::Float; W]; N]>::uninit() }; 3];
+        let mut sum = [[simd.splat_float(0.0); W]; N];
         for (place, class) in CLASSES.into_iter().enumerate() {
             // What comes next: another class of these columns, at last the first of the next panel's.
             let next = match CLASSES.get(place + 1) {
                 Some(&class) => x.as_ptr().wrapping_add(class),
                 None => x.as_ptr().wrapping_add(len),
             };
-            let (tile, x) = (&self.tile[class..], &x[class..]);
+            let mut tiles = self.tiles;
+            for tile in &mut tiles {
+                *tile = &tile[class..];
+            }
+            let x = &x[class..];
             sum = match T::PER_ELEMENT {
-                1 => two_classes::<S, T, W, SPAN>(simd, tile, x, next),
-                _ => two_classes::<S, T, W, SPAN_OF_PAIRS>(simd, tile, x, next),
+                1 => two_classes::<S, T, W, N, SPAN>(simd, tiles, x, next),
+                _ => two_classes::<S, T, W, N, SPAN_OF_PAIRS>(simd, tiles, x, next),
             };
             let mut level = 0;
             while place >> level & 1 == 1 {
                 // SAFETY: where a bit of the place is set, the sum of the places without it, and
                 // with the same bits above, has been made and waits.
                 let first = unsafe { waiting[level].assume_init_ref() };
-                for c in 0..W {
-                    sum[c] = simd.add_float(first[c], sum[c]);
-                }
+                sum = add(simd, *first, sum);
                 level += 1;
             }
             if let Some(waiting) = waiting.get_mut(level) {
                 waiting.write(sum);
             }
         }
-        self.sums.add(simd, self.columns.start, sum);
+        for (tile, sum) in sum.into_iter().enumerate() {
+            let at = (self.first + tile, self.columns.start);
+            self.sums.add(simd, at, sum);
+        }
     }
 }
 
@@ -256,63 +316,106 @@ const SPAN: usize = SUPER - HALF + 1;
 /// The same, where elements are pairs.
 const SPAN_OF_PAIRS: usize = SUPER / 2 - HALF + 1;
 
-/// The sums of the products of a class and of the one beside it; `tile` and `x` begin with the
+/// The sums of the products of a class and of the one beside it; `tiles` and `x` begin with the
 /// class's first. In a whole block they are `LEN` long, or longer.
 #[inline(always)]
-fn two_classes<S: Lanes, T: Elements<S>, const W: usize, const LEN: usize>(
+fn two_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize, const LEN: usize>(
     simd: S,
-    tile: &[T::Element],
+    tiles: [&[T::Element]; N],
     x: &[[T::Number; W]],
     next: *const [T::Number; W],
-) -> [S::Float; W] {
-    match (tile.first_chunk(), x.first_chunk()) {
-        (Some(tile), Some(x)) => whole_classes::<S, T, W, LEN>(simd, tile, x, next),
-        _ => rest_of_classes::<S, T, W>(simd, tile, x),
+) -> [[S::Float; W]; N] {
+    let (Some(first), Some(x)) = (tiles[0].first_chunk(), x.first_chunk()) else {
+        return rest_of_classes::<S, T, W, N>(simd, tiles, x);
+    };
+    let mut whole = [first; N];
+    for (whole, tile) in whole.iter_mut().zip(tiles) {
+        *whole = tile.first_chunk().expect("tiles of the same length");
     }
+    whole_classes::<S, T, W, N, LEN>(simd, whole, x, next)
 }
 
 /// The same, of a whole block.
 #[inline(always)]
-fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const LEN: usize>(
+fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize, const LEN: usize>(
     simd: S,
-    tile: &[T::Element; LEN],
+    tiles: [&[T::Element; LEN]; N],
     x: &[[T::Number; W]; LEN],
     next: *const [T::Number; W],
-) -> [S::Float; W] {
-    let mut sums = [[simd.splat_float(0.0); W]; 2];
+) -> [[S::Float; W]; N] {
+    let mut sums = [[[simd.splat_float(0.0); W]; N]; 2];
     // Without a loop's end to foresee, one class follows the other without a pause.
     unrolled!(I in 16, {
         const K: usize = I * WIDTH;
         if K < LEN {
             simd.prefetch_near(next.wrapping_add(K).cast());
             simd.prefetch_near(next.wrapping_add(K + HALF).cast());
-            sums[0] = T::multiply_add(simd, tile[K], &x[K], sums[0]);
-            sums[1] = T::multiply_add(simd, tile[K + HALF], &x[K + HALF], sums[1]);
+            T::multiply_add(simd, at::<S, T, N, LEN>(tiles, K), &x[K], &mut sums[0]);
+            if N == 1 {
+                let beside = at::<S, T, N, LEN>(tiles, K + HALF);
+                T::multiply_add(simd, beside, &x[K + HALF], &mut sums[1]);
+            }
         }
     });
-    both(simd, sums)
+    // The sums of two tiles are enough that none waits for another.
+    if N > 1 {
+        unrolled!(I in 16, {
+            const K: usize = I * WIDTH + HALF;
+            if K < LEN {
+                T::multiply_add(simd, at::<S, T, N, LEN>(tiles, K), &x[K], &mut sums[1]);
+            }
+        });
+    }
+    let [first, second] = sums;
+    add(simd, first, second)
 }
 
-/// The same, of a block of any length.
+/// The elements in a place of each tile.
 #[inline(always)]
-fn rest_of_classes<S: Lanes, T: Elements<S>, const W: usize>(
-    simd: S,
-    tile: &[T::Element],
-    x: &[[T::Number; W]],
-) -> [S::Float; W] {
-    let mut sums = [[simd.splat_float(0.0); W]; 2];
-    for (elements, x) in tile.chunks(WIDTH).zip(x.chunks(WIDTH)) {
-        sums[0] = T::multiply_add(simd, elements[0], &x[0], sums[0]);
-        sums[1] = T::multiply_add(simd, elements[HALF], &x[HALF], sums[1]);
+fn at<S: Lanes, T: Elements<S>, const N: usize, const LEN: usize>(
+    tiles: [&[T::Element; LEN]; N],
+    place: usize,
+) -> [T::Element; N] {
+    let mut elements = [tiles[0][place]; N];
+    for (element, tile) in elements.iter_mut().zip(tiles) {
+        *element = tile[place];
     }
-    both(simd, sums)
+    elements
+}
+
+/// The same as [`whole_classes`], of a block of any length.
+#[inline(always)]
+fn rest_of_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize>(
+    simd: S,
+    tiles: [&[T::Element]; N],
+    x: &[[T::Number; W]],
+) -> [[S::Float; W]; N] {
+    let mut sums = [[[simd.splat_float(0.0); W]; N]; 2];
+    for (i, x) in x.chunks(WIDTH).enumerate() {
+        for (half, sums) in sums.iter_mut().enumerate() {
+            let place = half * HALF;
+            let mut elements = [tiles[0][i * WIDTH + place]; N];
+            for (element, tile) in elements.iter_mut().zip(tiles) {
+                *element = tile[i * WIDTH + place];
+            }
+            T::multiply_add(simd, elements, &x[place], sums);
+        }
+    }
+    let [first, second] = sums;
+    add(simd, first, second)
 }
 
 /// The sums of two classes, added.
 #[inline(always)]
-fn both<S: Lanes, const W: usize>(simd: S, [mut sum, second]: [[S::Float; W]; 2]) -> [S::Float; W] {
-    for c in 0..W {
-        sum[c] = simd.add_float(sum[c], second[c]);
+fn add<S: Lanes, const W: usize, const N: usize>(
+    simd: S,
+    mut sums: [[S::Float; W]; N],
+    others: [[S::Float; W]; N],
+) -> [[S::Float; W]; N] {
+    for (sums, others) in sums.iter_mut().zip(others) {
+        for c in 0..W {
+            sums[c] = simd.add_float(sums[c], others[c]);
+        }
     }
-    sum
+    sums
 }

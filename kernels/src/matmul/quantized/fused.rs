@@ -27,6 +27,13 @@ const fn most<S: Lanes, B: Unpack>() -> usize {
     }
 }
 
+/// Whether the next block of each row is brought into the first-level cache: of formats that take more
+/// than a byte for a weight. A panel of them does not fit there, and what the requests for the panel
+/// missed is then under way a block early.
+const fn near<B: Unpack>() -> bool {
+    size_of::<B>() > B::WEIGHTS
+}
+
 /// Computes the product of the rows with all columns, if they are few; tells whether they are.
 #[inline(always)]
 pub(super) fn few_columns<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
@@ -129,6 +136,10 @@ impl<B: Unpack> Columns<'_, '_, B> {
             };
             let mut first = Fused::<S, B::Layout, W>::new(simd, words, codes);
             first.share = bytes / GROUPS;
+            if const { near::<B>() } {
+                let own = panel.base.wrapping_add((block + 1) * (bytes / S::ROWS));
+                first.own = (own, panel.stride, bytes / S::ROWS);
+            }
             first.next = [
                 next.wrapping_add(block * bytes),
                 second.wrapping_add(block * bytes),
@@ -181,6 +192,9 @@ struct Fused<S: Lanes, L, const W: usize> {
     /// requests while its buffers are full.
     next: [*const u8; 2],
     share: usize,
+    /// The next block of the first row, the bytes from there to that of the next row, and those of the
+    /// block, if it is to be brought nearer still: two rows with each group.
+    own: (*const u8, usize, usize),
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
     t: [S::Float; W],
@@ -197,6 +211,7 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
             codes,
             next: [std::ptr::null(); 2],
             share: 0,
+            own: (std::ptr::null(), 0, 0),
             first: 0,
             t: [simd.splat_float(0.0); W],
             layout: PhantomData,
@@ -212,6 +227,15 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
             let at = group * share + line;
             simd.prefetch(second.wrapping_add(at));
             simd.prefetch(next.wrapping_add(at));
+        }
+        let (own, stride, bytes) = self.own;
+        if bytes > 0 {
+            for row in 0..S::ROWS / GROUPS {
+                let row = own.wrapping_add((group * (S::ROWS / GROUPS) + row) * stride);
+                for line in (0..bytes + LINE - 1).step_by(LINE) {
+                    simd.prefetch_near(row.wrapping_add(line));
+                }
+            }
         }
     }
 

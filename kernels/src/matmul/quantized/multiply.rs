@@ -1,5 +1,5 @@
-//! The micro-kernel: a tile of quantized weights times a panel of columns, the sums of all columns
-//! in registers.
+//! The micro-kernel: one or two tiles of quantized weights times a panel of columns, the sums of all
+//! rows and columns in registers.
 
 use super::tile::{InTile, Tile, flips, offset, scaled};
 use super::words::Words;
@@ -14,92 +14,111 @@ use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The full width of panels of instruction sets that scale by powers, the largest of all.
-const FULL: usize = 8;
+/// The largest width of a panel.
+const WIDEST: usize = 8;
 
 /// Words of a cache line.
 const LINE: usize = 16;
 
-/// Cache lines of the words of a full panel that are read where scales are looked up, all before
-/// [`part::SCALES`].
-const LINES: usize = part::SCALES * FULL / LINE;
-
-/// Adds to the sums the products of the tile with all their columns.
+/// Adds to the sums the products of the tiles with all their columns.
 #[inline(always)]
 pub(super) fn all_columns<S: Lanes, L: Layout>(
     simd: S,
     rows: &Rows<'_>,
-    tile: &Tile<S>,
+    tiles: &[Tile<S>],
     mut sums: Sums<'_>,
     ahead: &mut Ahead,
 ) {
     let panels = sums.panels.clone();
-    let full = panels.start..rows.x.panels().full().clamp(panels.start, panels.end);
-    let rest = full.end..panels.end;
-    if !full.is_empty() {
-        simd.call(FullPanels::<S, L> {
-            rows,
-            tile,
-            panels: full,
-            sums: &mut sums,
-            ahead,
-            layout: PhantomData,
-        });
+    let full = match S::ROWS {
+        // The widths of panels are those of another instruction set, if rows are multiplied one at a
+        // time because they are so few.
+        1 => panels.start,
+        _ => rows.x.panels().full().clamp(panels.start, panels.end),
+    };
+    if panels.start < full {
+        let panels = panels.start..full;
+        let (sums, ahead) = (&mut sums, &mut *ahead);
+        if S::TILES == 2
+            && let [first, second] = tiles
+        {
+            simd.call(FullPanels::<S, L, 2> {
+                rows,
+                tiles: [first, second],
+                panels,
+                sums,
+                ahead,
+                layout: PhantomData,
+            });
+        } else {
+            simd.call(FullPanels::<S, L, 1> {
+                rows,
+                tiles: [&tiles[0]],
+                panels,
+                sums,
+                ahead,
+                layout: PhantomData,
+            });
+        }
     }
-    for panel in rest {
-        let columns = rows.x.panels().get(panel);
-        let task = Columns::<S, L> {
-            rows,
-            tile,
-            columns,
-            sums: &mut sums,
-            ahead,
-            layout: PhantomData,
-        };
-        by_width(simd, task.columns.len(), task);
+    for panel in full..panels.end {
+        for (number, tile) in tiles.iter().enumerate() {
+            let columns = rows.x.panels().get(panel);
+            let task = Columns::<S, L> {
+                rows,
+                tile: (number, tile),
+                columns,
+                sums: &mut sums,
+                ahead,
+                layout: PhantomData,
+            };
+            by_width(simd, task.columns.len(), task);
+        }
     }
 }
 
-/// A tile to multiply with panels of `S::COLUMNS` columns.
-struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L> {
+/// `T` tiles to multiply with panels of `S::FULL_COLUMNS` columns.
+struct FullPanels<'r, 'a, 's, 'y, S: Lanes, L, const T: usize> {
     rows: &'r Rows<'a>,
-    tile: &'r Tile<S>,
+    tiles: [&'r Tile<S>; T],
     panels: Range<usize>,
     sums: &'s mut Sums<'y>,
     ahead: &'s mut Ahead,
     layout: PhantomData<L>,
 }
 
-impl<S: Lanes, L: Layout> Task<S> for FullPanels<'_, '_, '_, '_, S, L> {
+impl<S: Lanes, L: Layout, const T: usize> Task<S> for FullPanels<'_, '_, '_, '_, S, L, T> {
     #[inline(always)]
     fn run(self, simd: S) {
-        if const { S::SCALES_BY_POWERS } {
-            self.multiply::<LookedUp, 8>(simd);
-        } else if const { S::COLUMNS == 8 } {
+        if const { T > S::TILES } {
+            unreachable!("{T} tiles at once");
+        } else if const { S::SCALES_BY_POWERS && S::FULL_COLUMNS == 6 } {
+            self.multiply::<LookedUp, 6>(simd);
+        } else if const { S::FULL_COLUMNS == 8 } {
             self.multiply::<Multiplied<true>, 8>(simd);
-        } else if const { S::COLUMNS == 4 } {
+        } else if const { S::FULL_COLUMNS == 4 } {
             self.multiply::<Multiplied<true>, 4>(simd);
         } else {
-            unreachable!("full panels of {} columns", S::COLUMNS);
+            unreachable!("full panels of {} columns", S::FULL_COLUMNS);
         }
     }
 }
 
-impl<S: Lanes, L: Layout> FullPanels<'_, '_, '_, '_, S, L> {
+impl<S: Lanes, L: Layout, const T: usize> FullPanels<'_, '_, '_, '_, S, L, T> {
     #[inline(always)]
     fn multiply<R: Rescale, const W: usize>(self, simd: S) {
         for panel in self.panels {
             let columns = panel * W..(panel + 1) * W;
-            let to = (&mut *self.sums, &mut *self.ahead);
-            columns_of::<S, L, R, W>(simd, self.rows, self.tile, columns, to);
+            let to = (0, &mut *self.sums, &mut *self.ahead);
+            columns_of::<S, L, R, W, T>(simd, self.rows, self.tiles, columns, to);
         }
     }
 }
 
-/// A tile to multiply with one panel.
+/// A tile, and its number, to multiply with one panel.
 struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
     rows: &'r Rows<'a>,
-    tile: &'r Tile<S>,
+    tile: (usize, &'r Tile<S>),
     columns: Range<usize>,
     sums: &'s mut Sums<'y>,
     ahead: &'s mut Ahead,
@@ -109,18 +128,20 @@ struct Columns<'r, 'a, 's, 'y, S: Lanes, L> {
 impl<S: Lanes, L: Layout> OfWidth<S> for Columns<'_, '_, '_, '_, S, L> {
     #[inline(always)]
     fn run<const W: usize>(self, simd: S) {
-        let to = (self.sums, self.ahead);
-        columns_of::<S, L, Multiplied<false>, W>(simd, self.rows, self.tile, self.columns, to);
+        let (number, tile) = self.tile;
+        let to = (number, self.sums, self.ahead);
+        columns_of::<S, L, Multiplied<false>, W, 1>(simd, self.rows, [tile], self.columns, to);
     }
 }
 
+/// Adds the products of `T` tiles, the first of them of number `first`, with the columns of a panel.
 #[inline(always)]
-fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
+fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usize>(
     simd: S,
     rows: &Rows<'_>,
-    tile: &Tile<S>,
+    tiles: [&Tile<S>; T],
     columns: Range<usize>,
-    (sums, ahead): (&mut Sums<'_>, &mut Ahead),
+    (first, sums, ahead): (usize, &mut Sums<'_>, &mut Ahead),
 ) {
     ahead.ask(simd);
     let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
@@ -134,14 +155,16 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize>(
         }
         _ => x,
     };
-    let t = multiply_block::<S, L, R, W>(simd, tile, x, groups);
-    sums.add(simd, columns.start, t);
+    let t = multiply_block::<S, L, R, W, T>(simd, tiles, x, groups);
+    for (number, t) in t.into_iter().enumerate() {
+        sums.add(simd, (first + number, columns.start), t);
+    }
 }
 
 /// The words of a panel of which `words` of each column lie together, so that they lie apart.
 #[cold]
-fn apart<const W: usize>(x: &[i32], words: usize) -> [i32; part::TOTAL * FULL] {
-    let mut plain = [0; part::TOTAL * FULL];
+fn apart<const W: usize>(x: &[i32], words: usize) -> [i32; part::TOTAL * WIDEST] {
+    let mut plain = [0; part::TOTAL * WIDEST];
     plain[..x.len()].copy_from_slice(x);
     let codes = part::CODES * W..part::STARTS32 * W;
     let together = x[codes.clone()].chunks_exact(words * W);
@@ -160,15 +183,15 @@ trait Rescale {
     /// Whether all panels are full, for which a tile holds more.
     const FULL: bool;
 
-    /// `t` plus the sum times the scale in `slot` of the tile times the scale of column `c` in the
-    /// group.
-    fn add<S: Lanes, const W: usize>(
+    /// For each tile: `t` of column `c` plus its sum times the scale in `slot` of the tile times the
+    /// scale of the column in the group.
+    fn add<S: Lanes, const W: usize, const T: usize>(
         simd: S,
-        scale: (&Tile<S>, usize),
+        scales: ([&Tile<S>; T], usize),
         of_x: (Words<W>, usize),
-        sum: S::Int,
-        t: S::Float,
-    ) -> S::Float;
+        sums: &[[S::Int; W]; T],
+        t: &mut [[S::Float; W]; T],
+    );
 
     /// `sum` times the power of two at word `unit` of column `c`.
     fn scale<S: Lanes, const W: usize>(
@@ -186,16 +209,18 @@ impl<const FULL: bool> Rescale for Multiplied<FULL> {
     const FULL: bool = FULL;
 
     #[inline(always)]
-    fn add<S: Lanes, const W: usize>(
+    fn add<S: Lanes, const W: usize, const T: usize>(
         simd: S,
-        (tile, slot): (&Tile<S>, usize),
+        (tiles, slot): ([&Tile<S>; T], usize),
         (group, c): (Words<W>, usize),
-        sum: S::Int,
-        t: S::Float,
-    ) -> S::Float {
+        sums: &[[S::Int; W]; T],
+        t: &mut [[S::Float; W]; T],
+    ) {
         let of_x = simd.splat_float(group.float(part::SCALES, c));
-        let scale = simd.multiply_float(tile.scales[slot], of_x);
-        simd.multiply_add_float(simd.to_float(sum), scale, t)
+        for (i, tile) in tiles.into_iter().enumerate() {
+            let scale = simd.multiply_float(tile.scales[slot], of_x);
+            t[i][c] = simd.multiply_add_float(simd.to_float(sums[i][c]), scale, t[i][c]);
+        }
     }
 
     #[inline(always)]
@@ -217,20 +242,24 @@ impl Rescale for LookedUp {
     const FULL: bool = true;
 
     #[inline(always)]
-    fn add<S: Lanes, const W: usize>(
+    fn add<S: Lanes, const W: usize, const T: usize>(
         simd: S,
-        (tile, slot): (&Tile<S>, usize),
+        (tiles, slot): ([&Tile<S>; T], usize),
         (group, c): (Words<W>, usize),
-        sum: S::Int,
-        t: S::Float,
-    ) -> S::Float {
-        let sum = simd.scale_by_power(simd.to_float(sum), group.float(part::EXPONENTS, c));
-        let table = tile.table[slot].as_ptr().cast::<f32>();
+        sums: &[[S::Int; W]; T],
+        t: &mut [[S::Float; W]; T],
+    ) {
+        let exponent = group.float(part::EXPONENTS, c);
         let variant = group.word(part::VARIANTS, c) as u32 as usize;
         debug_assert!(variant < VARIANTS * S::ROWS);
-        // SAFETY: `Prepare` writes as variants only the places of the vectors of such a table.
-        let scale = unsafe { simd.load_float(table.add(variant)) };
-        simd.multiply_add_float(sum, scale, t)
+        for (i, tile) in tiles.into_iter().enumerate() {
+            let sum = simd.scale_by_power(simd.to_float(sums[i][c]), exponent);
+            let table = tile.table[slot].as_ptr().cast::<f32>();
+            // SAFETY: `Prepare` writes as variants only the places of the vectors of such a table,
+            // which is filled where there are full panels.
+            let scale = unsafe { simd.load_float(table.add(variant)) };
+            t[i][c] = simd.multiply_add_float(sum, scale, t[i][c]);
+        }
     }
 
     #[inline(always)]
@@ -244,47 +273,65 @@ impl Rescale for LookedUp {
     }
 }
 
-/// The products of a tile with the `W` columns of `x`.
+/// What `array::map` gives, without a closure, which might not be inlined.
+macro_rules! of_tiles {
+    ($tiles:ident, |$tile:ident| $what:expr) => {{
+        let $tile = $tiles[0];
+        let mut all = [$what; T];
+        for (what, $tile) in all.iter_mut().zip($tiles) {
+            *what = $what;
+        }
+        all
+    }};
+}
+
+/// The products of the tiles with the `W` columns of `x`.
 #[inline(always)]
-fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
+fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usize>(
     simd: S,
-    tile: &Tile<S>,
+    tiles: [&Tile<S>; T],
     x: &[i32],
     groups: usize,
-) -> [S::Float; W] {
+) -> [[S::Float; W]; T] {
     assert!(groups <= GROUPS);
     let x = Words::<W>::new(x);
-    let mut t = [simd.splat_float(0.0); W];
+    let mut t = [[simd.splat_float(0.0); W]; T];
     let integers = match L::MINS {
         Mins::None | Mins::Float32 => None,
         Mins::Integer32 => {
-            let (first, _) = tile.pairs.as_chunks::<4>();
+            let pairs = of_tiles!(tiles, |tile| tile
+                .pairs
+                .first_chunk()
+                .expect("four of eight"));
             let x = x.skip(part::PAIRS32).pointer();
             // SAFETY: the four words are there for every column.
-            let sums = unsafe { simd.dot_all_pairs::<4, W>(&first[0], x) };
+            let sums = unsafe { simd.dot_all_pairs_of_tiles::<4, W, T>(pairs, x) };
             Some((part::UNIT32, sums))
         }
         Mins::Integer16 => {
+            let pairs = of_tiles!(tiles, |tile| &tile.pairs);
             let x = x.skip(part::PAIRS16).pointer();
             // SAFETY: the eight words are there for every column.
-            let sums = unsafe { simd.dot_all_pairs::<8, W>(&tile.pairs, x) };
+            let sums = unsafe { simd.dot_all_pairs_of_tiles::<8, W, T>(pairs, x) };
             Some((part::UNIT16, sums))
         }
     };
     if let Some((unit, sums)) = integers {
-        for (c, sum) in sums.into_iter().enumerate() {
-            let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sum));
-            t[c] = simd.multiply_float(sum, tile.factor);
+        for (i, tile) in tiles.into_iter().enumerate() {
+            for c in 0..W {
+                let sum = R::scale::<S, W>(simd, x, (unit, c), simd.to_float(sums[i][c]));
+                t[i][c] = simd.multiply_float(sum, tile.factor);
+            }
         }
     }
-    let (groups_of_8, _) = tile.codes.as_chunks::<8>();
-    let (groups_of_4, _) = tile.codes.as_chunks::<4>();
     for number in 0..groups {
         let group = x.skip(number);
-        if S::SCALES_BY_POWERS && W == FULL {
-            // An eighth of what a tile reads of the next panel's words, from the second-level cache.
+        if S::SCALES_BY_POWERS && R::FULL {
+            // An eighth of what tiles read of the next panel's words, from the second-level cache: all
+            // before the scales, which are looked up.
+            let lines = part::SCALES * W / LINE;
             let next = x.skip(part::TOTAL + number * part::SCALES / GROUPS);
-            for line in 0..LINES.div_ceil(GROUPS) {
+            for line in 0..lines.div_ceil(GROUPS) {
                 simd.prefetch_near(next.pointer().wrapping_add(line * LINE).cast());
             }
         }
@@ -295,13 +342,16 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     let at = x.skip(2 * number + half);
                     *start_of = at.starts(simd, part::STARTS16, const { offset::<S, L>() });
                 }
-                let codes = halves(&groups_of_8[number]);
                 let words = x.skip(part::CODES + number * 8).pointer();
-                // SAFETY: the eight words of the group are there for every column.
-                let sums =
-                    unsafe { simd.dot_halves::<L, W>(start_of, codes, tile.whole[number], words) };
+                let mut sums = [[simd.splat_int(0); W]; T];
+                for (sums, tile) in sums.iter_mut().zip(tiles) {
+                    let (start_of, whole) = (start_of, tile.whole[number]);
+                    let codes = halves(tile.group(number));
+                    // SAFETY: the eight words of the group are there for every column.
+                    *sums = unsafe { simd.dot_halves::<L, W>(start_of, codes, whole, words) };
+                }
                 for c in 0..W {
-                    t[c] = R::add::<S, W>(simd, (tile, 0), (group, c), sums[c], t[c]);
+                    R::add::<S, W, T>(simd, (tiles, 0), (group, c), &sums, &mut t);
                 }
             }
             Group::Of32 | Group::Whole16 => {
@@ -309,51 +359,60 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize>(
                     Group::Whole16 => 0,
                     _ => number,
                 };
-                let codes = &groups_of_8[number];
                 let words = x.skip(part::CODES + number * 8).pointer();
-                // SAFETY: the eight words of the group are there for every column.
-                let sums = unsafe {
-                    if R::FULL && const { flips::<S, L>() } {
-                        simd.dot_flipped([tile.starts[number]; W], codes, words)
-                    } else {
-                        let start = group.starts(simd, part::STARTS32, const { offset::<S, L>() });
-                        simd.dot_tile::<InTile<S, L>, 8, W>(start, codes, words)
+                let mut sums = [[simd.splat_int(0); W]; T];
+                if R::FULL && const { flips::<S, L>() } {
+                    for (sums, tile) in sums.iter_mut().zip(tiles) {
+                        let (start, codes) = ([tile.starts[number]; W], tile.group(number));
+                        // SAFETY: the eight words of the group are there for every column.
+                        *sums = unsafe { simd.dot_flipped(start, codes, words) };
                     }
-                };
+                } else {
+                    let start = group.starts(simd, part::STARTS32, const { offset::<S, L>() });
+                    let codes = of_tiles!(tiles, |tile| tile.group(number));
+                    // SAFETY: as above.
+                    sums = unsafe { simd.dot_tiles::<InTile<S, L>, 8, W, T>(start, codes, words) };
+                }
                 for c in 0..W {
-                    t[c] = R::add::<S, W>(simd, (tile, slot), (group, c), sums[c], t[c]);
+                    R::add::<S, W, T>(simd, (tiles, slot), (group, c), &sums, &mut t);
                 }
             }
             Group::Of16 => {
-                let mut both = [simd.splat_float(0.0); W];
+                let mut both = [[simd.splat_float(0.0); W]; T];
                 for half in 0..2 {
                     let slot = 2 * number + half;
                     let start =
                         x.skip(slot)
                             .starts(simd, part::STARTS16, const { offset::<S, L>() });
-                    let codes = x.skip(part::CODES + slot * 4).pointer();
-                    // SAFETY: the four words of the group are there for every column.
-                    let sums = unsafe {
-                        simd.dot_tile::<InTile<S, L>, 4, W>(start, &groups_of_4[slot], codes)
-                    };
-                    for c in 0..W {
-                        let sum = simd.to_float(sums[c]);
-                        both[c] = match half {
-                            0 => simd.multiply_float(sum, tile.scales[slot]),
-                            _ => simd.multiply_add_float(sum, tile.scales[slot], both[c]),
-                        };
+                    let words = x.skip(part::CODES + slot * 4).pointer();
+                    let codes = of_tiles!(tiles, |tile| halves(tile.group(number))[half]);
+                    // SAFETY: the four words of the half are there for every column.
+                    let sums =
+                        unsafe { simd.dot_tiles::<InTile<S, L>, 4, W, T>(start, codes, words) };
+                    for (i, tile) in tiles.into_iter().enumerate() {
+                        for c in 0..W {
+                            let (sum, scale) = (simd.to_float(sums[i][c]), tile.scales[slot]);
+                            both[i][c] = match half {
+                                0 => simd.multiply_float(sum, scale),
+                                _ => simd.multiply_add_float(sum, scale, both[i][c]),
+                            };
+                        }
                     }
                 }
                 for c in 0..W {
                     let of_x = simd.splat_float(group.float(part::SCALES, c));
-                    t[c] = simd.multiply_add_float(both[c], of_x, t[c]);
+                    for i in 0..T {
+                        t[i][c] = simd.multiply_add_float(both[i][c], of_x, t[i][c]);
+                    }
                 }
             }
         }
         if L::MINS == Mins::Float32 {
             for c in 0..W {
                 let total = simd.splat_float(group.float(part::TOTALS32, c));
-                t[c] = simd.multiply_add_float(tile.minimums[number], total, t[c]);
+                for (i, tile) in tiles.into_iter().enumerate() {
+                    t[i][c] = simd.multiply_add_float(tile.minimums[number], total, t[i][c]);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
 use crate::unpack::{Group, Layout, Sink, Unpack, natural};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// 256 unpacked weights of each row of a panel.
 #[derive(Clone, Copy)]
@@ -27,7 +28,16 @@ pub(super) struct Tile<S: Lanes> {
     pub(super) factor: S::Float,
     /// Each scale of a group of 32 times every mantissa of the activations' scales, if it was asked
     /// for.
-    pub(super) table: [[S::Float; VARIANTS]; GROUPS],
+    pub(super) table: [[MaybeUninit<S::Float>; VARIANTS]; GROUPS],
+}
+
+impl<S: Lanes> Tile<S> {
+    /// The codes of a group.
+    #[inline(always)]
+    pub(super) fn group(&self, number: usize) -> &[S::Int; 8] {
+        let (groups, _) = self.codes.as_chunks();
+        &groups[number]
+    }
 }
 
 /// Whether codes have been multiplied by the whole numbers that scale them: into unsigned bytes if
@@ -84,6 +94,11 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     const BLOCK_BYTES: usize = SUPER / B::WEIGHTS * size_of::<B>();
 
     #[inline(always)]
+    fn tiles() -> usize {
+        S::TILES
+    }
+
+    #[inline(always)]
     fn tile(simd: S) -> Tile<S> {
         let zero = simd.splat_float(0.0);
         Tile {
@@ -94,14 +109,14 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             minimums: [zero; GROUPS],
             pairs: [simd.splat_int(0); GROUPS],
             factor: zero,
-            table: [[zero; VARIANTS]; GROUPS],
+            table: [[MaybeUninit::uninit(); VARIANTS]; GROUPS],
         }
     }
 
     #[inline(always)]
-    fn times(panels: usize) -> usize {
+    fn times(tiles: usize, panels: usize) -> usize {
         // With each group that is unpacked, and with each panel of columns that is multiplied.
-        GROUPS + panels
+        tiles * GROUPS + panels
     }
 
     #[inline(always)]
@@ -136,15 +151,15 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
             for (table, &scale) in tile.table[..tables].iter_mut().zip(&tile.scales) {
                 for (v, product) in table.iter_mut().enumerate() {
                     let mantissa = 1.0 + v as f32 / VARIANTS as f32;
-                    *product = simd.multiply_float(scale, simd.splat_float(mantissa));
+                    product.write(simd.multiply_float(scale, simd.splat_float(mantissa)));
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn multiply(simd: S, rows: &Rows<'_>, tile: &Tile<S>, sums: Sums<'_>, ahead: &mut Ahead) {
-        multiply::all_columns::<S, B::Layout>(simd, rows, tile, sums, ahead);
+    fn multiply(simd: S, rows: &Rows<'_>, tiles: &[Tile<S>], sums: Sums<'_>, ahead: &mut Ahead) {
+        multiply::all_columns::<S, B::Layout>(simd, rows, tiles, sums, ahead);
     }
 }
 
