@@ -42,7 +42,7 @@ use crate::activations::{Activations, Precision};
 use crate::aligned::LINE;
 use crate::format::{BlockTask, Format};
 use crate::formats::Block;
-use crate::isa::{Cpu, Kernel, Lanes, Simd};
+use crate::isa::{Cpu, Kernel, Lanes, Simd, first_level_bytes};
 use crate::jobs::{Ranges, SharedOutput};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -109,6 +109,8 @@ pub struct MatMul<'a> {
     x: &'a Activations,
     out: SharedOutput<'a, f32>,
     claims: Ranges,
+    /// Bytes of the first-level cache.
+    near: usize,
 }
 
 /// Bytes of weights that a thread claims at once when there is one column, at least: so few that
@@ -165,6 +167,7 @@ impl<'a> MatMul<'a> {
             x,
             out: SharedOutput::new(out),
             claims: Ranges::new(weights.rows, (least, most)),
+            near: first_level_bytes(),
         }
     }
 
@@ -260,6 +263,8 @@ pub(crate) struct Rows<'a> {
     rows: Range<usize>,
     /// The row to multiply after these; these again, if there is none.
     then: usize,
+    /// Bytes of the first-level cache.
+    near: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -271,6 +276,7 @@ impl<'a> Rows<'a> {
             out: &job.out,
             rows: chunk.rows.clone(),
             then: chunk.then.unwrap_or(chunk.rows.start),
+            near: job.near,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::isa::{Lanes, Task};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr;
 
 /// Rows whose sums are in the buffer at once, if there are many columns.
 const ROWS: usize = 64;
@@ -98,8 +99,8 @@ pub(super) trait Tiled<S: Lanes> {
     /// Bytes of 256 weights of a row.
     const BLOCK_BYTES: usize;
 
-    /// How many tiles are multiplied at once, one or two.
-    fn tiles() -> usize;
+    /// How many tiles are multiplied at once, one or two, where the first-level cache holds `near` bytes.
+    fn tiles(near: usize) -> usize;
 
     /// A tile of nothing.
     fn tile(simd: S) -> Self::Tile;
@@ -180,8 +181,13 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
         let rows = self.rows;
         let panels = rows.x.panels();
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROWS * COLUMNS];
-        let mut tiles = [T::tile(simd), T::tile(simd)];
-        let tiles = &mut tiles[..T::tiles()];
+        let mut room = [const { MaybeUninit::<T::Tile>::uninit() }; 2];
+        let room = &mut room[..T::tiles(rows.near)];
+        for tile in &mut *room {
+            tile.write(T::tile(simd));
+        }
+        // SAFETY: all of them have been written.
+        let tiles = unsafe { &mut *(ptr::from_mut(room) as *mut [T::Tile]) };
         let mut first = 0;
         while first < panels.count() {
             // As many panels of columns as fit the buffer.

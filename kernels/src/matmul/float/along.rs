@@ -12,7 +12,7 @@
 use crate::activations::{Activations, Panels};
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{Floats, Lanes, Simd, Task, WIDTH, first_level_bytes};
+use crate::isa::{Floats, Lanes, Simd, Task, WIDTH};
 use crate::matmul::tiled::{OfWidth, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
 use std::marker::PhantomData;
@@ -134,7 +134,7 @@ pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
         Panels::new(rows.x.columns(), width, width)
     };
     let matrix = rows.weights;
-    let near = first_level_bytes().saturating_sub(ROWS_BESIDE) / block_bytes::<S, T>() * SUPER;
+    let near = rows.near.saturating_sub(ROWS_BESIDE) / block_bytes::<S, T>() * SUPER;
     let short = T::BYTES < 4 && matrix.cols <= near;
     let in_order = rows.x.columns() == 1 && short;
     let mut start = rows.rows.start;

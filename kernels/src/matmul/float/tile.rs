@@ -2,7 +2,7 @@
 
 use crate::activations::Activations;
 use crate::formats::SUPER;
-use crate::isa::{Lanes, Task, WIDTH, first_level_bytes};
+use crate::isa::{Lanes, Task, WIDTH};
 use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{OfWidth, Panel, Sums, Tiled, by_width};
 use crate::matmul::{ROWS_MULTIPLE, Rows};
@@ -94,9 +94,9 @@ impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
     const BLOCK_BYTES: usize = SUPER * T::BYTES;
 
     #[inline(always)]
-    fn tiles() -> usize {
+    fn tiles(near: usize) -> usize {
         let bytes = SUPER / T::PER_ELEMENT * size_of::<T::Element>();
-        match S::FLOAT_TILES * bytes + BESIDE_TILES <= first_level_bytes() {
+        match S::FLOAT_TILES * bytes + BESIDE_TILES <= near {
             true => S::FLOAT_TILES,
             false => 1,
         }

@@ -28,10 +28,10 @@ const fn most<S: Lanes, B: Unpack>() -> usize {
 }
 
 /// Whether the next block of each row is brought into the first-level cache: of formats that take more
-/// than a byte for a weight. A panel of them does not fit there, and what the requests for the panel
+/// than a byte for a weight, sixteen rows of which do not fit there. What the requests for the panel
 /// missed is then under way a block early.
-const fn near<B: Unpack>() -> bool {
-    size_of::<B>() > B::WEIGHTS
+const fn near<S: Lanes, B: Unpack>() -> bool {
+    S::ROWS >= 16 && size_of::<B>() > B::WEIGHTS
 }
 
 /// Computes the product of the rows with all columns, if they are few; tells whether they are.
@@ -136,7 +136,7 @@ impl<B: Unpack> Columns<'_, '_, B> {
             };
             let mut first = Fused::<S, B::Layout, W>::new(simd, words, codes);
             first.share = bytes / GROUPS;
-            if const { near::<B>() } {
+            if const { near::<S, B>() } {
                 let own = panel.base.wrapping_add((block + 1) * (bytes / S::ROWS));
                 first.own = (own, panel.stride, bytes / S::ROWS);
             }

@@ -94,7 +94,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     const BLOCK_BYTES: usize = SUPER / B::WEIGHTS * size_of::<B>();
 
     #[inline(always)]
-    fn tiles() -> usize {
+    fn tiles(_near: usize) -> usize {
         S::TILES
     }
 
