@@ -30,11 +30,12 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
     ahead: &mut Ahead,
 ) {
     let panels = sums.panels.clone();
+    let of_x = rows.x.panels();
     let full = match S::ROWS {
         // The widths of panels are those of another instruction set, if rows are multiplied one at a
         // time because they are so few.
         1 => panels.start,
-        _ => rows.x.panels().full().clamp(panels.start, panels.end),
+        _ => of_x.full().clamp(panels.start, panels.end),
     };
     if panels.start < full {
         let panels = panels.start..full;
@@ -63,7 +64,7 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
     }
     for panel in full..panels.end {
         for (number, tile) in tiles.iter().enumerate() {
-            let columns = rows.x.panels().get(panel);
+            let columns = of_x.get(panel);
             let task = Columns::<S, L> {
                 rows,
                 tile: (number, tile),
