@@ -323,46 +323,28 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Adds the products of the two 16-bit halves of each lane: `acc + a.lo b.lo + a.hi b.hi`.
     fn dot_pairs(self, acc: Self::Int, a: Self::Int, b: Self::Int) -> Self::Int;
 
-    /// For each of `W` columns `c`: the sum over `j` of the products of the 16-bit halves of
-    /// `pairs[j]` with those of `x[j W + c]`.
+    /// For each of `T` tiles and of `W` columns `c`: the sum over `j` of the products of the 16-bit
+    /// halves of the tile's `pairs[j]` with those of `x[j W + c]`.
     ///
     /// # Safety
     ///
     /// `N * W` words are readable at `x`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn dot_all_pairs<const N: usize, const W: usize>(
-        self,
-        pairs: &[Self::Int; N],
-        x: *const i32,
-    ) -> [Self::Int; W] {
-        let mut sums = [self.splat_int(0); W];
-        for (j, &pair) in pairs.iter().enumerate() {
-            for (c, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
-                let x = unsafe { x.add(j * W + c).read() };
-                *sum = self.dot_pairs(*sum, pair, self.splat_int(x));
-            }
-        }
-        sums
-    }
-
-    /// [`Lanes::dot_all_pairs`] for each of `T` tiles.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    #[allow(unsafe_code)]
-    #[inline(always)]
-    unsafe fn dot_all_pairs_of_tiles<const N: usize, const W: usize, const T: usize>(
+    unsafe fn dot_all_pairs<const N: usize, const W: usize, const T: usize>(
         self,
         pairs: [&[Self::Int; N]; T],
         x: *const i32,
     ) -> [[Self::Int; W]; T] {
         let mut sums = [[self.splat_int(0); W]; T];
-        for (sums, pairs) in sums.iter_mut().zip(pairs) {
-            // SAFETY: the caller's promise.
-            *sums = unsafe { self.dot_all_pairs::<N, W>(pairs, x) };
+        for j in 0..N {
+            for c in 0..W {
+                // SAFETY: the caller's promise.
+                let x = self.splat_int(unsafe { x.add(j * W + c).read() });
+                for t in 0..T {
+                    sums[t][c] = self.dot_pairs(sums[t][c], pairs[t][j], x);
+                }
+            }
         }
         sums
     }
@@ -441,12 +423,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         codes: [&[Self::Int; N]; T],
         x: *const i32,
     ) -> [[Self::Int; W]; T] {
-        let mut sums = [start; T];
-        for (sums, codes) in sums.iter_mut().zip(codes) {
-            // SAFETY: the caller's promise.
-            *sums = unsafe { self.dot_tile::<F, N, W>(start, codes, x) };
-        }
-        sums
+        // SAFETY: the caller's promise.
+        unsafe { dot_one_by_one::<Self, F, N, W, T>(self, start, codes, x) }
     }
 
     /// As [`Lanes::dot`] of signed codes, where `start` includes what [`Lanes::flipped_start`] gives.
@@ -503,6 +481,27 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `from` in the second-level cache; any address will do.
     fn prefetch(self, from: *const u8);
+}
+
+/// [`Lanes::dot_tiles`] by one [`Lanes::dot_tile`] after the other.
+///
+/// # Safety
+///
+/// As there.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn dot_one_by_one<S: Lanes, F: CodeRange, const N: usize, const W: usize, const T: usize>(
+    simd: S,
+    start: [S::Int; W],
+    codes: [&[S::Int; N]; T],
+    x: *const i32,
+) -> [[S::Int; W]; T] {
+    let mut sums = [start; T];
+    for (sums, codes) in sums.iter_mut().zip(codes) {
+        // SAFETY: the caller's promise.
+        *sums = unsafe { simd.dot_tile::<F, N, W>(start, codes, x) };
+    }
+    sums
 }
 
 /// [`Lanes::dot_halves`] by two of [`Lanes::dot`], the results of which are then multiplied in pairs.

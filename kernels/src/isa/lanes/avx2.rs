@@ -2,7 +2,7 @@
 
 use super::super::avx2::{Avx2, AvxVnni};
 use super::super::frame;
-use super::{CodeRange, Lanes, Task, dot_apart};
+use super::{CodeRange, Lanes, Task, dot_apart, dot_one_by_one};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -52,12 +52,8 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
         codes: [&[__m256i; N]; T],
         x: *const i32,
     ) -> [[__m256i; W]; T] {
-        let mut sums = [start; T];
-        for (sums, codes) in sums.iter_mut().zip(codes) {
-            // SAFETY: the caller's promise.
-            *sums = unsafe { Dot::dot::<F, N, W>(self, start, codes, x) };
-        }
-        sums
+        // SAFETY: the caller's promise.
+        unsafe { dot_one_by_one::<Self, F, N, W, T>(self, start, codes, x) }
     }
 }
 
@@ -151,6 +147,7 @@ impl Dot for AvxVnni {
         codes: &[__m256i; N],
         x: *const i32,
     ) -> [__m256i; W] {
+        // `dot_tiles` of one tile does the same, but 8 % slower with one column of Q4_K.
         let mut acc = start;
         for (n, &codes) in codes.iter().enumerate() {
             for (c, acc) in acc.iter_mut().enumerate() {

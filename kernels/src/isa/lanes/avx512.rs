@@ -393,24 +393,6 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
     }
 
     #[inline(always)]
-    unsafe fn dot_all_pairs_of_tiles<const N: usize, const W: usize, const T: usize>(
-        self,
-        pairs: [&[__m512i; N]; T],
-        x: *const i32,
-    ) -> [[__m512i; W]; T] {
-        let mut sums = [[unsafe { _mm512_setzero_si512() }; W]; T];
-        for j in 0..N {
-            for c in 0..W {
-                let x = unsafe { _mm512_set1_epi32(x.add(j * W + c).read()) };
-                for t in 0..T {
-                    sums[t][c] = unsafe { _mm512_dpwssd_epi32(sums[t][c], pairs[t][j], x) };
-                }
-            }
-        }
-        sums
-    }
-
-    #[inline(always)]
     unsafe fn dot_tiles<F: CodeRange, const N: usize, const W: usize, const T: usize>(
         self,
         start: [__m512i; W],

@@ -232,33 +232,35 @@ impl<T: Dot> Lanes for T {
     }
 
     #[inline(always)]
-    unsafe fn dot_all_pairs<const N: usize, const W: usize>(
+    unsafe fn dot_all_pairs<const N: usize, const W: usize, const M: usize>(
         self,
-        pairs: &[uint32x4_t; N],
+        pairs: [&[uint32x4_t; N]; M],
         x: *const i32,
-    ) -> [uint32x4_t; W] {
+    ) -> [[uint32x4_t; W]; M] {
         const { assert!(N.is_multiple_of(4) && N * W <= 64) };
-        let mut sums = [unsafe { vdupq_n_s32(0) }; W];
-        unrolled!(FOUR in 16, {
-            if FOUR < N * W / 4 {
-                let words = unsafe { vreinterpretq_s16_s32(vld1q_s32(x.add(4 * FOUR))) };
-                unrolled!(LANE in 4, {
-                    let i = 4 * FOUR + LANE;
-                    let (j, c) = (i / W, i % W);
-                    unsafe {
-                        let pairs = vreinterpretq_s32_u32(pairs[j]);
-                        let (low, high) = (vmovn_s32(pairs), vshrn_n_s32::<16>(pairs));
-                        let sum = vmlal_laneq_s16::<{ 2 * LANE as i32 }>(sums[c], low, words);
-                        sums[c] = vmlal_laneq_s16::<{ 2 * LANE as i32 + 1 }>(sum, high, words);
-                    }
-                });
+        let mut all = [[unsafe { vdupq_n_u32(0) }; W]; M];
+        for (all, pairs) in all.iter_mut().zip(pairs) {
+            let mut sums = [unsafe { vdupq_n_s32(0) }; W];
+            unrolled!(FOUR in 16, {
+                if FOUR < N * W / 4 {
+                    let words = unsafe { vreinterpretq_s16_s32(vld1q_s32(x.add(4 * FOUR))) };
+                    unrolled!(LANE in 4, {
+                        let i = 4 * FOUR + LANE;
+                        let (j, c) = (i / W, i % W);
+                        unsafe {
+                            let pairs = vreinterpretq_s32_u32(pairs[j]);
+                            let (low, high) = (vmovn_s32(pairs), vshrn_n_s32::<16>(pairs));
+                            let sum = vmlal_laneq_s16::<{ 2 * LANE as i32 }>(sums[c], low, words);
+                            sums[c] = vmlal_laneq_s16::<{ 2 * LANE as i32 + 1 }>(sum, high, words);
+                        }
+                    });
+                }
+            });
+            for c in 0..W {
+                all[c] = unsafe { vreinterpretq_u32_s32(sums[c]) };
             }
-        });
-        let mut words = [unsafe { vdupq_n_u32(0) }; W];
-        for c in 0..W {
-            words[c] = unsafe { vreinterpretq_u32_s32(sums[c]) };
         }
-        words
+        all
     }
 
     #[inline(always)]

@@ -129,10 +129,8 @@ const fn side_by_side<S: Floats>() -> usize {
 /// The product of the rows with all columns.
 #[inline(always)]
 pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
-    let panels = {
-        let width = side_by_side::<S>().min(S::COLUMNS);
-        Panels::new(rows.x.columns(), width, width)
-    };
+    let width = side_by_side::<S>().min(S::COLUMNS);
+    let panels = Panels::new(rows.x.columns(), width, width);
     let matrix = rows.weights;
     let near = rows.near.saturating_sub(ROWS_BESIDE) / block_bytes::<S, T>() * SUPER;
     let short = T::BYTES < 4 && matrix.cols <= near;

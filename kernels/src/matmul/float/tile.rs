@@ -9,7 +9,7 @@ use crate::matmul::{ROWS_MULTIPLE, Rows};
 use crate::unpack::unrolled;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Range;
+use std::ops::{Index, Range};
 
 /// From a class of weights to the one whose sum is made beside its own.
 const HALF: usize = WIDTH / 2;
@@ -150,21 +150,17 @@ impl<S: Lanes, T: Elements<S>> Tiled<S> for Tiles<T> {
             ahead.ask(simd);
             let columns = panels.get(panel);
             if S::FLOAT_TILES == 2 && tiles.len() == 2 && panel < panels.full() && !too_small {
-                let both = [elements(0), elements(1)];
-                simd.call(Both(Columns::<_, T, 2>::new(
-                    rows, both, columns, &mut sums,
-                )));
+                let both = (0, [elements(0), elements(1)]);
+                simd.call(Columns::<_, T, 2>::new(rows, both, columns, &mut sums));
                 continue;
             }
             for tile in 0..tiles.len() {
-                let (one, columns) = ([elements(tile)], columns.clone());
+                let (one, columns) = ((tile, [elements(tile)]), columns.clone());
                 if too_small {
-                    let mut task = Columns::<_, T::Exactly, 1>::new(rows, one, columns, &mut sums);
-                    task.first = tile;
+                    let task = Columns::<_, T::Exactly, 1>::new(rows, one, columns, &mut sums);
                     by_width(simd, task.columns.len(), task);
                 } else {
-                    let mut task = Columns::<_, T, 1>::new(rows, one, columns, &mut sums);
-                    task.first = tile;
+                    let task = Columns::<_, T, 1>::new(rows, one, columns, &mut sums);
                     by_width(simd, task.columns.len(), task);
                 }
             }
@@ -212,9 +208,9 @@ fn padded<S: Lanes, T: Elements<S>>(cols: usize, block: usize) -> usize {
 /// `N` tiles to multiply with one panel of columns.
 struct Columns<'r, 'a, 's, 'y, E, T, const N: usize> {
     rows: &'r Rows<'a>,
-    tiles: [&'r [E]; N],
     /// The number of the first tile.
     first: usize,
+    tiles: [&'r [E]; N],
     columns: Range<usize>,
     sums: &'s mut Sums<'y>,
     elements: PhantomData<T>,
@@ -224,14 +220,14 @@ impl<'r, 'a, 's, 'y, E, T, const N: usize> Columns<'r, 'a, 's, 'y, E, T, N> {
     #[inline(always)]
     fn new(
         rows: &'r Rows<'a>,
-        tiles: [&'r [E]; N],
+        (first, tiles): (usize, [&'r [E]; N]),
         columns: Range<usize>,
         sums: &'s mut Sums<'y>,
     ) -> Self {
         Columns {
             rows,
+            first,
             tiles,
-            first: 0,
             columns,
             sums,
             elements: PhantomData,
@@ -246,16 +242,14 @@ impl<S: Lanes, T: Elements<S>> OfWidth<S> for Columns<'_, '_, '_, '_, T::Element
     }
 }
 
-/// Two tiles to multiply with a full panel.
-struct Both<T>(T);
-
-impl<S: Lanes, T: Elements<S>> Task<S> for Both<Columns<'_, '_, '_, '_, T::Element, T, 2>> {
+impl<S: Lanes, T: Elements<S>> Task<S> for Columns<'_, '_, '_, '_, T::Element, T, 2> {
+    /// With a full panel.
     #[inline(always)]
     fn run(self, simd: S) {
         if const { S::FLOAT_TILES == 2 && S::FULL_COLUMNS == 6 } {
-            self.0.multiply::<S, 6>(simd);
+            self.multiply::<S, 6>(simd);
         } else if const { S::FLOAT_TILES == 2 && S::FULL_COLUMNS == 4 } {
-            self.0.multiply::<S, 4>(simd);
+            self.multiply::<S, 4>(simd);
         } else {
             unreachable!("two tiles and {} columns", S::FULL_COLUMNS);
         }
@@ -350,10 +344,9 @@ fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize, const
         if K < LEN {
             simd.prefetch_near(next.wrapping_add(K).cast());
             simd.prefetch_near(next.wrapping_add(K + HALF).cast());
-            T::multiply_add(simd, at::<S, T, N, LEN>(tiles, K), &x[K], &mut sums[0]);
+            T::multiply_add(simd, at(tiles, K), &x[K], &mut sums[0]);
             if N == 1 {
-                let beside = at::<S, T, N, LEN>(tiles, K + HALF);
-                T::multiply_add(simd, beside, &x[K + HALF], &mut sums[1]);
+                T::multiply_add(simd, at(tiles, K + HALF), &x[K + HALF], &mut sums[1]);
             }
         }
     });
@@ -362,7 +355,7 @@ fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize, const
         unrolled!(I in 16, {
             const K: usize = I * WIDTH + HALF;
             if K < LEN {
-                T::multiply_add(simd, at::<S, T, N, LEN>(tiles, K), &x[K], &mut sums[1]);
+                T::multiply_add(simd, at(tiles, K), &x[K], &mut sums[1]);
             }
         });
     }
@@ -372,10 +365,10 @@ fn whole_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize, const
 
 /// The elements in a place of each tile.
 #[inline(always)]
-fn at<S: Lanes, T: Elements<S>, const N: usize, const LEN: usize>(
-    tiles: [&[T::Element; LEN]; N],
+fn at<A: Index<usize, Output: Copy> + ?Sized, const N: usize>(
+    tiles: [&A; N],
     place: usize,
-) -> [T::Element; N] {
+) -> [A::Output; N] {
     let mut elements = [tiles[0][place]; N];
     for (element, tile) in elements.iter_mut().zip(tiles) {
         *element = tile[place];
@@ -394,11 +387,7 @@ fn rest_of_classes<S: Lanes, T: Elements<S>, const W: usize, const N: usize>(
     for (i, x) in x.chunks(WIDTH).enumerate() {
         for (half, sums) in sums.iter_mut().enumerate() {
             let place = half * HALF;
-            let mut elements = [tiles[0][i * WIDTH + place]; N];
-            for (element, tile) in elements.iter_mut().zip(tiles) {
-                *element = tile[i * WIDTH + place];
-            }
-            T::multiply_add(simd, elements, &x[place], sums);
+            T::multiply_add(simd, at(tiles, i * WIDTH + place), &x[place], sums);
         }
     }
     let [first, second] = sums;

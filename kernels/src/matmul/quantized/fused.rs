@@ -120,7 +120,8 @@ impl<B: Unpack> Columns<'_, '_, B> {
         let (begin, middle) = (self.first, self.first + W);
         let blocks = rows.weights.cols().div_ceil(SUPER);
         let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
-        let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
+        let of_row = SUPER / B::WEIGHTS * size_of::<B>();
+        let bytes = of_row * S::ROWS;
         let mut y = [simd.splat_float(0.0); W];
         let mut z = [simd.splat_float(0.0); V];
         for block in 0..blocks {
@@ -137,8 +138,8 @@ impl<B: Unpack> Columns<'_, '_, B> {
             let mut first = Fused::<S, B::Layout, W>::new(simd, words, codes);
             first.share = bytes / GROUPS;
             if const { near::<S, B>() } {
-                let own = panel.base.wrapping_add((block + 1) * (bytes / S::ROWS));
-                first.own = (own, panel.stride, bytes / S::ROWS);
+                let own = panel.base.wrapping_add((block + 1) * of_row);
+                first.own = (own, panel.stride, of_row);
             }
             first.next = [
                 next.wrapping_add(block * bytes),
@@ -293,7 +294,7 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
     ) {
         let x = self.x.skip(pairs).pointer();
         // SAFETY: the `N` words are there for every column.
-        let sums = unsafe { self.simd.dot_all_pairs::<N, W>(&minimums, x) };
+        let [sums] = unsafe { self.simd.dot_all_pairs::<N, W, 1>([&minimums], x) };
         for c in 0..W {
             let sum = self.simd.to_float(sums[c]);
             let sum = self.simd.multiply_float(sum, self.float(unit, c));

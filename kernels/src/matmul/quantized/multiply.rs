@@ -63,12 +63,12 @@ pub(super) fn all_columns<S: Lanes, L: Layout>(
         }
     }
     for panel in full..panels.end {
+        let columns = of_x.get(panel);
         for (number, tile) in tiles.iter().enumerate() {
-            let columns = of_x.get(panel);
             let task = Columns::<S, L> {
                 rows,
                 tile: (number, tile),
-                columns,
+                columns: columns.clone(),
                 sums: &mut sums,
                 ahead,
                 layout: PhantomData,
@@ -306,14 +306,14 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usiz
                 .expect("four of eight"));
             let x = x.skip(part::PAIRS32).pointer();
             // SAFETY: the four words are there for every column.
-            let sums = unsafe { simd.dot_all_pairs_of_tiles::<4, W, T>(pairs, x) };
+            let sums = unsafe { simd.dot_all_pairs::<4, W, T>(pairs, x) };
             Some((part::UNIT32, sums))
         }
         Mins::Integer16 => {
             let pairs = of_tiles!(tiles, |tile| &tile.pairs);
             let x = x.skip(part::PAIRS16).pointer();
             // SAFETY: the eight words are there for every column.
-            let sums = unsafe { simd.dot_all_pairs_of_tiles::<8, W, T>(pairs, x) };
+            let sums = unsafe { simd.dot_all_pairs::<8, W, T>(pairs, x) };
             Some((part::UNIT16, sums))
         }
     };
