@@ -12,7 +12,7 @@
 use crate::activations::{Precision, START_OFFSET};
 use crate::formats::Block;
 
-use crate::isa::{CodeRange, Lanes};
+use crate::isa::{CodeRange, Lanes, OneRow};
 use std::marker::PhantomData;
 
 /// Weights per scale.
@@ -149,6 +149,15 @@ layouts! {
     Ternary32: Some(2), 1, Of32, None;
 }
 
+/// Where the scales of a row come from, the codes of which are read in the order of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InOrder {
+    /// A block is a group and begins with its scale: they are read together with the codes.
+    WithCodes,
+    /// They are unpacked with rows across lanes, as everywhere else.
+    AcrossRows,
+}
+
 /// A quantized format that the matrix kernels can multiply.
 ///
 /// The implementing type is the format's block, of 32 or 256 weights.
@@ -168,6 +177,36 @@ pub(crate) trait Unpack: Block + 'static {
     ///
     /// Implementations are `#[inline(always)]`.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);
+
+    /// How the scales of rows are read that are read in the order of the file. Formats that have none are
+    /// not.
+    const IN_ORDER: Option<InOrder> = None;
+
+    /// Codes `64 number ..` of the 512 weights of a row from `blocks` on, in their order.
+    ///
+    /// Implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    ///
+    /// The blocks of the 512 weights are readable.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow>(_simd: S, _blocks: *const Self, _number: usize) -> S::Int {
+        unreachable!("IN_ORDER is none")
+    }
+
+    /// The scales of sixteen blocks, where they are read with the codes.
+    ///
+    /// Implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    ///
+    /// The sixteen blocks are readable.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn scales<S: OneRow>(_simd: S, _blocks: *const Self) -> S::Float {
+        unreachable!("IN_ORDER is not WithCodes")
+    }
 }
 
 /// What takes unpacked weights. Groups are numbered from 0 within the block of the format.

@@ -189,6 +189,22 @@ fn many_columns_agree_whatever_the_rows() {
     }
 }
 
+#[test]
+fn rows_read_in_the_order_of_the_file_agree() {
+    let mut random = Random(23);
+    for format in [Format::Q8_0, Format::Q4_K, Format::Q5_K] {
+        // Blocks of 256: one, an odd number, more than are read of a row before the next row's, and so
+        // many that they are read in full segments.
+        for (rows, blocks_of_row) in [(16, 1), (35, 5), (47, 8), (19, 33), (16, 261)] {
+            let len = 256 * blocks_of_row;
+            let blocks = blocks(format, rows * len / format.block_len(), &mut random);
+            let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");
+            let x = columns(1, len, &mut random);
+            check_distance(matrix, &x, &agreed(matrix, &x));
+        }
+    }
+}
+
 /// Checks results against exact arithmetic on the decoded weights.
 fn check_distance(matrix: Matrix<'_>, x: &[f32], found: &[f32]) {
     let mut weights = vec![0.0; matrix.cols()];

@@ -3,8 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::Lanes;
-use crate::unpack::{BlockRows, NibbleIntegerMin32, Sink, Unpack, nibbles};
+use crate::isa::{Lanes, OneRow};
+use crate::unpack::{BlockRows, InOrder, NibbleIntegerMin32, Sink, Unpack, nibbles};
 use std::mem::offset_of;
 
 use super::scales::SixBit;
@@ -68,5 +68,21 @@ impl Unpack for Q4K {
             sink.group32(2 * pair, low, header.scales[2 * pair]);
             sink.group32(2 * pair + 1, high, header.scales[2 * pair + 1]);
         }
+    }
+
+    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
+        let (block, pair) = (number / 4, number % 4);
+        // SAFETY: 32 bytes of one of the two blocks.
+        let bytes = unsafe {
+            let codes = (&raw const (*blocks.add(block)).codes).cast::<u8>();
+            simd.load_halves([codes.add(32 * pair); 2])
+        };
+        // Low nibbles, and then high ones.
+        let bytes = simd.rotate_halves::<0, 4>(bytes);
+        simd.and(bytes, simd.splat_int(0x0f0f_0f0f))
     }
 }

@@ -5,10 +5,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use std::mem::offset_of;
 
-use crate::isa::Lanes;
+use crate::isa::{Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, FiveIntegerMin32, Sink, Unpack, and_each, nibbles, or_each, shift_left_each,
-    shift_right_each, unrolled,
+    BlockRows, FiveIntegerMin32, InOrder, Sink, Unpack, and_each, nibbles, or_each,
+    shift_left_each, shift_right_each, unrolled,
 };
 
 use super::scales::SixBit;
@@ -89,5 +89,30 @@ impl Unpack for Q5K {
             sink.group32(2 * PAIR, first, header.scales[2 * PAIR]);
             sink.group32(2 * PAIR + 1, second, header.scales[2 * PAIR + 1]);
         });
+    }
+
+    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
+        let (block, pair) = (number / 4, number % 4);
+        // SAFETY: 32 bytes each of one of the two blocks.
+        let (low, high) = unsafe {
+            let block = blocks.add(block);
+            let low = (&raw const (*block).low).cast::<u8>().add(32 * pair);
+            let high = (&raw const (*block).high).cast::<u8>();
+            (simd.load_halves([low; 2]), simd.load_halves([high; 2]))
+        };
+        let low = simd.rotate_halves::<0, 4>(low);
+        // The bits of both groups become bit 4.
+        let high = match pair {
+            0 => simd.rotate_halves::<28, 29>(high),
+            1 => simd.rotate_halves::<30, 31>(high),
+            2 => simd.rotate_halves::<0, 1>(high),
+            _ => simd.rotate_halves::<2, 3>(high),
+        };
+        let codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), low, high);
+        simd.and(codes, simd.splat_int(0x1f1f_1f1f))
     }
 }

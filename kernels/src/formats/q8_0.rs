@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Signed32, Sink, Unpack};
+use crate::isa::{Lanes, OneRow};
+use crate::unpack::{BlockRows, InOrder, Signed32, Sink, Unpack};
 use std::mem::offset_of;
 
 use super::search::{self, levels};
@@ -54,5 +54,25 @@ impl Unpack for Q8_0 {
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q8_0, scale)));
         sink.group32(0, blocks.words8(simd, offset_of!(Q8_0, codes)), scale);
+    }
+
+    const IN_ORDER: Option<InOrder> = Some(InOrder::WithCodes);
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
+        // SAFETY: these are two of the sixteen blocks.
+        unsafe {
+            let pair = blocks.add(2 * number);
+            let (first, last) = (&raw const (*pair).codes, &raw const (*pair.add(1)).codes);
+            simd.load_halves([first.cast(), last.cast()])
+        }
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn scales<S: OneRow>(simd: S, blocks: *const Self) -> S::Float {
+        // SAFETY: the caller's promise.
+        unsafe { simd.halves_of_groups::<{ size_of::<Q8_0>() }>(blocks.cast()) }
     }
 }

@@ -12,6 +12,7 @@
 mod cache;
 mod floats;
 mod lanes;
+mod one_row;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +27,7 @@ mod neon;
 pub(crate) use cache::first_level_bytes;
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
 pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly, widen_bf16};
+pub(crate) use one_row::{GROUPS, OneRow};
 pub(crate) use scalar::Scalar;
 
 use std::fmt;
@@ -308,6 +310,6 @@ pub(crate) trait Kernel {
 }
 
 /// The whole vocabulary of an instruction set.
-pub(crate) trait Simd: Lanes + Floats {}
+pub(crate) trait Simd: Lanes + Floats + OneRow {}
 
-impl<T: Lanes + Floats> Simd for T {}
+impl<T: Lanes + Floats + OneRow> Simd for T {}

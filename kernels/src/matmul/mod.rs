@@ -5,7 +5,8 @@
 //!
 //! - **One column**, or a few: the memory bus is the limit. The weights of a block are
 //!   unpacked into registers and multiplied there and then; while one panel of rows is computed the
-//!   next is prefetched in the order in which it lies in memory.
+//!   next is prefetched in the order in which it lies in memory. With one column, some formats'
+//!   rows are read one after the other, and lie across lanes only when groups have been summed.
 //! - **Many columns** ([`tiled`]): the integer units are the limit. A block of a panel is unpacked
 //!   once into a tile that stays in the first-level cache, and the tile is multiplied with all
 //!   columns, as many at a time as the registers hold; or two tiles are, of two panels.

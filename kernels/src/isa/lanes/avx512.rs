@@ -428,7 +428,9 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn prefetch_near(self, from: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        unsafe {
+            asm!("prefetcht0 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
+        }
     }
 
     #[inline(always)]

@@ -27,13 +27,6 @@ const fn most<S: Lanes, B: Unpack>() -> usize {
     }
 }
 
-/// Whether the next block of each row is brought into the first-level cache: of formats that take more
-/// than a byte for a weight, sixteen rows of which do not fit there. What the requests for the panel
-/// missed is then under way a block early.
-const fn near<S: Lanes, B: Unpack>() -> bool {
-    S::ROWS >= 16 && size_of::<B>() > B::WEIGHTS
-}
-
 /// Computes the product of the rows with all columns, if they are few; tells whether they are.
 #[inline(always)]
 pub(super) fn few_columns<S: Lanes, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
@@ -120,8 +113,7 @@ impl<B: Unpack> Columns<'_, '_, B> {
         let (begin, middle) = (self.first, self.first + W);
         let blocks = rows.weights.cols().div_ceil(SUPER);
         let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
-        let of_row = SUPER / B::WEIGHTS * size_of::<B>();
-        let bytes = of_row * S::ROWS;
+        let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
         let mut y = [simd.splat_float(0.0); W];
         let mut z = [simd.splat_float(0.0); V];
         for block in 0..blocks {
@@ -137,10 +129,6 @@ impl<B: Unpack> Columns<'_, '_, B> {
             };
             let mut first = Fused::<S, B::Layout, W>::new(simd, words, codes);
             first.share = bytes / GROUPS;
-            if const { near::<S, B>() } {
-                let own = panel.base.wrapping_add((block + 1) * of_row);
-                first.own = (own, panel.stride, of_row);
-            }
             first.next = [
                 next.wrapping_add(block * bytes),
                 second.wrapping_add(block * bytes),
@@ -183,7 +171,7 @@ const fn from(order: Order) -> ByteTables<64, 1> {
 }
 
 /// Multiplies weights with `W` columns as they come.
-struct Fused<S: Lanes, L, const W: usize> {
+pub(super) struct Fused<S: Lanes, L, const W: usize> {
     simd: S,
     x: Words<W>,
     /// The codes of `x`, in the order of those of the weights.
@@ -193,26 +181,22 @@ struct Fused<S: Lanes, L, const W: usize> {
     /// requests while its buffers are full.
     next: [*const u8; 2],
     share: usize,
-    /// The next block of the first row, the bytes from there to that of the next row, and those of the
-    /// block, if it is to be brought nearer still: two rows with each group.
-    own: (*const u8, usize, usize),
     /// Number in the block of 256 of the format's block's first group.
     first: usize,
-    t: [S::Float; W],
+    pub(super) t: [S::Float; W],
     layout: PhantomData<L>,
 }
 
 impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
     /// Of no weights, with the words of a block and its codes, asking for nothing.
     #[inline(always)]
-    fn new(simd: S, words: &[i32], codes: *const i32) -> Self {
+    pub(super) fn new(simd: S, words: &[i32], codes: *const i32) -> Self {
         Fused {
             simd,
             x: Words::new(words),
             codes,
             next: [std::ptr::null(); 2],
             share: 0,
-            own: (std::ptr::null(), 0, 0),
             first: 0,
             t: [simd.splat_float(0.0); W],
             layout: PhantomData,
@@ -228,15 +212,6 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
             let at = group * share + line;
             simd.prefetch(second.wrapping_add(at));
             simd.prefetch(next.wrapping_add(at));
-        }
-        let (own, stride, bytes) = self.own;
-        if bytes > 0 {
-            for row in 0..S::ROWS / GROUPS {
-                let row = own.wrapping_add((group * (S::ROWS / GROUPS) + row) * stride);
-                for line in (0..bytes + LINE - 1).step_by(LINE) {
-                    simd.prefetch_near(row.wrapping_add(line));
-                }
-            }
         }
     }
 
@@ -258,7 +233,7 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
 
     /// What sums begin with, where `word` has the first column's.
     #[inline(always)]
-    fn starts(&self, word: usize) -> [S::Int; W] {
+    pub(super) fn starts(&self, word: usize) -> [S::Int; W] {
         self.x.starts(self.simd, word, const { offset::<S, L>() })
     }
 
@@ -270,7 +245,7 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
 
     /// Adds whole sums of group `group`, times `scale` and the scales of the activations.
     #[inline(always)]
-    fn add(&mut self, group: usize, sums: [S::Int; W], scale: S::Float) {
+    pub(super) fn add(&mut self, group: usize, sums: [S::Int; W], scale: S::Float) {
         let mut t = self.t;
         for c in 0..W {
             let of_x = self.float(part::SCALES + group, c);

@@ -1,8 +1,10 @@
 //! Products with quantized weights: the two sinks that unpacked weights go to ([`fused`] and
-//! [`tile`]), and the blocks that feed them.
+//! [`tile`]), and the blocks that feed them; and one column with rows in the order of the file
+//! ([`in_order`]).
 #![allow(unsafe_code)]
 
 mod fused;
+mod in_order;
 mod multiply;
 mod tile;
 mod words;
@@ -11,7 +13,7 @@ use super::tiled::{Panel, many_columns};
 use super::{Rows, Weights};
 use crate::activations::Precision;
 use crate::formats::SUPER;
-use crate::isa::Lanes;
+use crate::isa::{Lanes, Simd};
 use crate::unpack::{BlockRows, Layout, Sink, Unpack};
 use std::marker::PhantomData;
 
@@ -23,8 +25,10 @@ impl<B: Unpack> Weights for B {
     const BYTE_TABLES: bool = B::BYTE_TABLES;
 
     #[inline(always)]
-    fn multiply<S: Lanes>(simd: S, rows: &Rows<'_>) {
-        if !fused::few_columns::<S, B>(simd, rows) {
+    fn multiply<S: Simd>(simd: S, rows: &Rows<'_>) {
+        if in_order::serves::<S, B>(rows) {
+            in_order::one_column::<S, B>(simd, rows);
+        } else if !fused::few_columns::<S, B>(simd, rows) {
             simd.call(many_columns::<S, Quantized<B>>(rows));
         }
     }
