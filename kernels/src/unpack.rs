@@ -149,7 +149,7 @@ layouts! {
     Ternary32: Some(2), 1, Of32, None;
 }
 
-/// Where the scales of a row come from, the codes of which are read in the order of the file.
+/// Where the scales of rows come from whose codes are read in the order of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InOrder {
     /// A block is a group and begins with its scale: they are read together with the codes.
@@ -171,16 +171,16 @@ pub(crate) trait Unpack: Block + 'static {
     /// The order of the codes that it gives to [`Sink::ordered32`].
     const ORDER: Order = Order::Natural;
 
+    /// Whether rows are read in the order of the file where there is one column, and then where their
+    /// scales come from.
+    const IN_ORDER: Option<InOrder> = None;
+
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
     /// minimums before the first.
     ///
     /// Implementations are `#[inline(always)]`.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);
-
-    /// How the scales of rows are read that are read in the order of the file. Formats that have none are
-    /// not.
-    const IN_ORDER: Option<InOrder> = None;
 
     /// Codes `64 number ..` of the 512 weights of a row from `blocks` on, in their order.
     ///
@@ -238,13 +238,21 @@ pub(crate) trait Sink<S: Lanes> {
     /// 32 codes with their scale.
     #[inline(always)]
     fn group32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float) {
-        self.raised32(group, raised::<S, Self::Layout>(self.simd(), codes), scale);
+        self.raised32(
+            group,
+            raised::<S, Self::Layout, 8>(self.simd(), codes),
+            scale,
+        );
     }
 
     /// 32 codes with the scales of the first and of the last 16; `group` counts in 32s.
     #[inline(always)]
     fn group16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
-        self.raised16(group, raised::<S, Self::Layout>(self.simd(), codes), scales);
+        self.raised16(
+            group,
+            raised::<S, Self::Layout, 8>(self.simd(), codes),
+            scales,
+        );
     }
 
     /// The minimum of a group of 32: added to each of its weights.
@@ -260,7 +268,10 @@ pub(crate) trait Sink<S: Lanes> {
 
 /// Codes as [`Lanes::dot`] wants them.
 #[inline(always)]
-fn raised<S: Lanes, L: Layout>(simd: S, mut codes: [S::Int; 8]) -> [S::Int; 8] {
+pub(crate) fn raised<S: Lanes, L: Layout, const N: usize>(
+    simd: S,
+    mut codes: [S::Int; N],
+) -> [S::Int; N] {
     if L::MAX.is_none() && S::SIGNED_OFFSET == START_OFFSET {
         // Adding 128 to a byte flips its sign bit.
         let sign = simd.splat_int(0x8080_8080_u32 as i32);

@@ -57,6 +57,8 @@ impl Block for Q4K {
 impl Unpack for Q4K {
     type Layout = NibbleIntegerMin32;
 
+    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let header = blocks.words4(simd, offset_of!(Q4K, scale));
@@ -69,8 +71,6 @@ impl Unpack for Q4K {
             sink.group32(2 * pair + 1, high, header.scales[2 * pair + 1]);
         }
     }
-
-    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
 
     #[allow(unsafe_code)]
     #[inline(always)]

@@ -66,6 +66,8 @@ impl Block for Q5K {
 impl Unpack for Q5K {
     type Layout = FiveIntegerMin32;
 
+    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+
     #[inline(always)]
     #[allow(unused_assignments)] // The last shift brings nothing out.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
@@ -90,8 +92,6 @@ impl Unpack for Q5K {
             sink.group32(2 * PAIR + 1, second, header.scales[2 * PAIR + 1]);
         });
     }
-
-    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
 
     #[allow(unsafe_code)]
     #[inline(always)]

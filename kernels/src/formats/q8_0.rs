@@ -50,13 +50,13 @@ impl Block for Q8_0 {
 impl Unpack for Q8_0 {
     type Layout = Signed32;
 
+    const IN_ORDER: Option<InOrder> = Some(InOrder::WithCodes);
+
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q8_0, scale)));
         sink.group32(0, blocks.words8(simd, offset_of!(Q8_0, codes)), scale);
     }
-
-    const IN_ORDER: Option<InOrder> = Some(InOrder::WithCodes);
 
     #[allow(unsafe_code)]
     #[inline(always)]

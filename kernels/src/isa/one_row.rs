@@ -8,12 +8,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::Lanes;
+use super::{Lanes, WIDTH};
 
-/// Lanes of a vector, and rows whose vectors are transposed.
-pub(crate) const GROUPS: usize = 16;
-
-/// Operations on bytes and groups of one row: there are any only where [`OneRow::IN_ORDER`].
+/// Operations on bytes and groups of one row: there are any only where [`OneRow::IN_ORDER`], where vectors
+/// have [`WIDTH`] lanes.
 ///
 /// Methods are `#[inline(always)]` in every implementation.
 #[allow(unsafe_code)]
@@ -73,13 +71,13 @@ pub(crate) trait OneRow: Lanes {
 
     /// Vectors of sixteen groups of each row as vectors of sixteen rows of each group.
     #[inline(always)]
-    fn transposed_ints(self, _rows: &[Self::Int; GROUPS]) -> [Self::Int; GROUPS] {
+    fn transposed_ints(self, _rows: &[Self::Int; WIDTH]) -> [Self::Int; WIDTH] {
         unreachable!("IN_ORDER is false")
     }
 
     /// The same, floats.
     #[inline(always)]
-    fn transposed_floats(self, _rows: &[Self::Float; GROUPS]) -> [Self::Float; GROUPS] {
+    fn transposed_floats(self, _rows: &[Self::Float; WIDTH]) -> [Self::Float; WIDTH] {
         unreachable!("IN_ORDER is false")
     }
 }

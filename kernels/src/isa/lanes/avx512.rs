@@ -428,6 +428,8 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn prefetch_near(self, from: *const u8) {
+        // The intrinsic is moved: in long bodies all of them come at the end, in a burst that takes
+        // every buffer for misses. This stays where it stands.
         unsafe {
             asm!("prefetcht0 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }
@@ -443,8 +445,7 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        // The intrinsic is moved: in long bodies all of them come at the end, in a burst that takes
-        // every buffer for misses. This stays where it stands.
+        // Where it stands, as `prefetch_near`.
         unsafe {
             asm!("prefetcht1 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }

@@ -1,7 +1,7 @@
 //! AVX-512: a group in each lane of a register.
 
 use super::super::avx512::Avx512;
-use super::{GROUPS, OneRow};
+use super::{OneRow, WIDTH};
 use std::arch::x86_64::*;
 
 #[allow(unsafe_code)]
@@ -93,14 +93,14 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
     }
 
     #[inline(always)]
-    fn transposed_ints(self, rows: &[__m512i; GROUPS]) -> [__m512i; GROUPS] {
+    fn transposed_ints(self, rows: &[__m512i; WIDTH]) -> [__m512i; WIDTH] {
         unsafe { transposed(*rows) }
     }
 
     #[inline(always)]
-    fn transposed_floats(self, rows: &[__m512; GROUPS]) -> [__m512; GROUPS] {
+    fn transposed_floats(self, rows: &[__m512; WIDTH]) -> [__m512; WIDTH] {
         unsafe {
-            let mut words = [_mm512_setzero_si512(); GROUPS];
+            let mut words = [_mm512_setzero_si512(); WIDTH];
             for (words, &row) in words.iter_mut().zip(rows) {
                 *words = _mm512_castps_si512(row);
             }
@@ -138,7 +138,7 @@ unsafe fn sums_in_quarters([a, b, c, d]: [__m512i; 4]) -> __m512i {
 /// The CPU has AVX-512 F.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn transposed(rows: [__m512i; GROUPS]) -> [__m512i; GROUPS] {
+unsafe fn transposed(rows: [__m512i; WIDTH]) -> [__m512i; WIDTH] {
     // SAFETY: the caller vouches for AVX-512 F.
     unsafe {
         let mut twos = rows;

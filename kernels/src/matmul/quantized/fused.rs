@@ -2,7 +2,7 @@
 //! registers, with one panel of columns or with two.
 
 use super::words::Words;
-use super::{FirstGroup, GROUPS, halves, offset, unpack};
+use super::{FirstGroup, GROUPS, block_bytes, halves, offset, unpack};
 use crate::activations::part;
 use crate::aligned::LINE;
 use crate::formats::SUPER;
@@ -113,7 +113,7 @@ impl<B: Unpack> Columns<'_, '_, B> {
         let (begin, middle) = (self.first, self.first + W);
         let blocks = rows.weights.cols().div_ceil(SUPER);
         let (next, second) = (panel.after::<S>(rows, 1), panel.after::<S>(rows, 2));
-        let bytes = SUPER / B::WEIGHTS * size_of::<B>() * S::ROWS;
+        let bytes = block_bytes::<B>() * S::ROWS;
         let mut y = [simd.splat_float(0.0); W];
         let mut z = [simd.splat_float(0.0); V];
         for block in 0..blocks {
@@ -182,7 +182,7 @@ pub(super) struct Fused<S: Lanes, L, const W: usize> {
     next: [*const u8; 2],
     share: usize,
     /// Number in the block of 256 of the format's block's first group.
-    first: usize,
+    pub(super) first: usize,
     pub(super) t: [S::Float; W],
     layout: PhantomData<L>,
 }

@@ -6,14 +6,14 @@
 //! streams ([`super::fused`]), of which the hardware follows none.
 
 use super::fused::Fused;
-use super::{FirstGroup, GROUPS, offset, unpack};
-use crate::activations::{Panels, START_OFFSET, part};
+use super::{FirstGroup, GROUPS, block_bytes, unpack};
+use crate::activations::{Panels, part};
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{self, OneRow};
+use crate::isa::{OneRow, WIDTH};
 use crate::matmul::Rows;
 use crate::matmul::tiled::Panel;
-use crate::unpack::{Group, InOrder, Layout, Sink, Unpack, unrolled};
+use crate::unpack::{Group, InOrder, Layout, Sink, Unpack, raised, unrolled};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use std::ops::Range;
 /// Weights that are multiplied at once: two blocks, of which there are as many groups of 32 as lanes.
 const PAIR: usize = 2 * SUPER;
 
-const _: () = assert!(PAIR == isa::GROUPS * 32);
+const _: () = assert!(PAIR == WIDTH * 32);
 
 /// Bytes of two blocks of any format, at most.
 const MOST_BYTES: usize = 2 * PAIR;
@@ -39,25 +39,18 @@ const fn ahead<B: Unpack>() -> usize {
     }
 }
 
-/// Whether a product is computed here.
-#[inline(always)]
-pub(super) fn serves<S: OneRow, B: Unpack>(rows: &Rows<'_>) -> bool {
-    let possible = const { S::IN_ORDER && B::IN_ORDER.is_some() };
-    possible && rows.x.columns() == 1 && rows.weights.cols().is_multiple_of(SUPER)
-}
-
 /// What has been read of a pair of blocks of sixteen rows: of each, vectors of groups.
 struct Kept<S: OneRow> {
     /// The sums of the products of codes.
-    sums: [MaybeUninit<S::Int>; isa::GROUPS],
+    sums: [MaybeUninit<S::Int>; WIDTH],
     /// The scales of weights, if they were read together with the codes.
-    scales: [MaybeUninit<S::Float>; isa::GROUPS],
+    scales: [MaybeUninit<S::Float>; WIDTH],
 }
 
 impl<S: OneRow> Kept<S> {
     const NOTHING: Kept<S> = Kept {
-        sums: [const { MaybeUninit::uninit() }; isa::GROUPS],
-        scales: [const { MaybeUninit::uninit() }; isa::GROUPS],
+        sums: [const { MaybeUninit::uninit() }; WIDTH],
+        scales: [const { MaybeUninit::uninit() }; WIDTH],
     };
 
     /// Keeps those of row `lane` of the sixteen.
@@ -70,18 +63,23 @@ impl<S: OneRow> Kept<S> {
     }
 }
 
-/// Multiplies the rows with the one column.
+/// Computes the product of the rows with the one column, if it is one and they are read like this; tells
+/// whether they are.
 #[inline(always)]
-pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) {
+pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
     if const { !S::IN_ORDER || B::IN_ORDER.is_none() } {
-        return;
+        return false;
+    }
+    if rows.x.columns() != 1 || !rows.weights.cols().is_multiple_of(SUPER) {
+        return false;
     }
     const {
         let of_32 = matches!(B::Layout::GROUP, Group::Of32) || B::IN_ORDER.is_none();
-        assert!(!S::IN_ORDER || S::ROWS == isa::GROUPS && of_32);
+        assert!(!S::IN_ORDER || S::ROWS == WIDTH && of_32);
     }
     let mut kept = [const { Kept::<S>::NOTHING }; SEGMENT];
     let pairs = (rows.weights.cols() / SUPER).div_ceil(2);
+    // Nearly equal parts, or full ones where there are many, as columns are divided.
     let segments = Panels::new(pairs, SEGMENT, SEGMENT);
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
         let mut y = simd.splat_float(0.0);
@@ -101,6 +99,7 @@ pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) {
         }
         rows.store(simd, &panel, 0, y);
     }
+    true
 }
 
 /// Some pairs of blocks of the rows of a panel.
@@ -113,7 +112,7 @@ struct Segment<'r, 'a, B> {
 
 impl<B: Unpack> Segment<'_, '_, B> {
     /// Bytes of a pair of blocks.
-    const BYTES: usize = PAIR / B::WEIGHTS * size_of::<B>();
+    const BYTES: usize = 2 * block_bytes::<B>();
 
     /// Where a pair of blocks lies, which need not be there.
     #[inline(always)]
@@ -164,7 +163,7 @@ impl<B: Unpack> Segment<'_, '_, B> {
             }
         }
         // Of rows whose results are not wanted, anything.
-        for lane in (0..panel.skip).chain(panel.skip + panel.rows.len()..isa::GROUPS) {
+        for lane in (0..panel.skip).chain(panel.skip + panel.rows.len()..WIDTH) {
             for kept in &mut kept[..pairs.len()] {
                 kept.keep(lane, simd.splat_int(0), Some(simd.splat_float(0.0)));
             }
@@ -190,7 +189,7 @@ impl<B: Unpack> Segment<'_, '_, B> {
         let blocks = self.rows.weights.cols() / SUPER;
         for (pair, kept) in self.pairs.clone().zip(kept) {
             // SAFETY: `multiply` has written those of every pair of the segment, for all rows.
-            let sums = unsafe { &*(&raw const kept.sums).cast::<[S::Int; isa::GROUPS]>() };
+            let sums = unsafe { &*(&raw const kept.sums).cast::<[S::Int; WIDTH]>() };
             let sums = simd.transposed_ints(sums);
             let scales = match B::IN_ORDER {
                 Some(InOrder::WithCodes) => {
@@ -208,7 +207,6 @@ impl<B: Unpack> Segment<'_, '_, B> {
                     let mut sink = Summed::<S, B::Layout> {
                         fused: Fused::new(simd, words, words.as_ptr()),
                         sums: sums[first..].first_chunk().expect("eight of sixteen"),
-                        first: 0,
                     };
                     match scales {
                         Some(scales) => {
@@ -239,7 +237,6 @@ unsafe fn multiply<S: OneRow, B: Unpack>(
     blocks: [*const i32; 2],
     asked: *const u8,
 ) -> (S::Int, Option<S::Float>) {
-    let sign = simd.splat_int(0x8080_8080_u32 as i32);
     let mut products = [simd.splat_int(0); 8];
     let lines = Segment::<B>::BYTES.div_ceil(LINE);
     unrolled!(NUMBER in 8, {
@@ -250,11 +247,7 @@ unsafe fn multiply<S: OneRow, B: Unpack>(
         products[NUMBER] = unsafe {
             let x = blocks[NUMBER / 4].add(part::CODES + NUMBER % 4 * 16);
             let codes = B::codes(simd, weights, NUMBER);
-            let codes = match const { offset::<S, B::Layout>() } {
-                // Adding 128 to a byte flips its sign bit.
-                START_OFFSET => simd.xor(codes, sign),
-                _ => codes,
-            };
+            let [codes] = raised::<S, B::Layout, 1>(simd, [codes]);
             simd.dot_bytes(codes, x)
         };
     });
@@ -272,8 +265,6 @@ struct Summed<'s, S: OneRow, L: Layout> {
     fused: Fused<S, L, 1>,
     /// The sums, with rows across lanes.
     sums: &'s [S::Int; GROUPS],
-    /// Number in the block of 256 of the format's block's first group.
-    first: usize,
 }
 
 impl<S: OneRow, L: Layout> Summed<'_, S, L> {
@@ -289,7 +280,6 @@ impl<S: OneRow, L: Layout> Summed<'_, S, L> {
 impl<S: OneRow, L: Layout> FirstGroup<S> for Summed<'_, S, L> {
     #[inline(always)]
     fn first_group(&mut self, group: usize) {
-        self.first = group;
         self.fused.first_group(group);
     }
 }
@@ -307,12 +297,12 @@ impl<S: OneRow, L: Layout> Sink<S> for Summed<'_, S, L> {
 
     #[inline(always)]
     fn raised32(&mut self, group: usize, _codes: [S::Int; 8], scale: S::Float) {
-        self.add(self.first + group, scale);
+        self.add(self.fused.first + group, scale);
     }
 
     #[inline(always)]
     fn ordered32(&mut self, group: usize, _codes: [S::Int; 8], scale: S::Float) {
-        self.add(self.first + group, scale);
+        self.add(self.fused.first + group, scale);
     }
 
     #[inline(always)]

@@ -26,12 +26,15 @@ impl<B: Unpack> Weights for B {
 
     #[inline(always)]
     fn multiply<S: Simd>(simd: S, rows: &Rows<'_>) {
-        if in_order::serves::<S, B>(rows) {
-            in_order::one_column::<S, B>(simd, rows);
-        } else if !fused::few_columns::<S, B>(simd, rows) {
+        if !in_order::one_column::<S, B>(simd, rows) && !fused::few_columns::<S, B>(simd, rows) {
             simd.call(many_columns::<S, Quantized<B>>(rows));
         }
     }
+}
+
+/// Bytes of 256 weights of a row.
+const fn block_bytes<B: Unpack>() -> usize {
+    SUPER / B::WEIGHTS * size_of::<B>()
 }
 
 /// Marks the blocks of type `B` as what a tile is made of.

@@ -1,7 +1,7 @@
 //! A tile of quantized weights: unpacked codes and scales of one block of 256 of each row of a
 //! panel, in the first-level cache.
 
-use super::{FirstGroup, GROUPS, Quantized, multiply, unpack};
+use super::{FirstGroup, GROUPS, Quantized, block_bytes, multiply, unpack};
 use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes};
@@ -91,7 +91,7 @@ impl<S: Lanes, L: Layout> CodeRange for InTile<S, L> {
 impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     type Tile = Tile<S>;
 
-    const BLOCK_BYTES: usize = SUPER / B::WEIGHTS * size_of::<B>();
+    const BLOCK_BYTES: usize = block_bytes::<B>();
 
     #[inline(always)]
     fn tiles(_near: usize) -> usize {
