@@ -17,7 +17,7 @@ pub(super) struct Pool {
 impl Pool {
     /// Weights in it: many blocks of any format, few enough for the slowest to encode at once.
     const WEIGHTS: usize = 1 << 17;
-    /// Bytes that are written at once, about.
+    /// Bytes that are written at once, about: whole blocks.
     const CHUNK: usize = 4 << 20;
     /// The most blocks in a piece.
     const PIECE: u64 = 64;
@@ -50,10 +50,11 @@ impl Pool {
         progress: &ProgressBar,
     ) -> Result<()> {
         let blocks = (self.bytes.len() / self.block_bytes) as u64;
+        let most = Pool::CHUNK / self.block_bytes * self.block_bytes;
         let mut left = data.next().map_or(0, |(_, bytes)| bytes);
         while left > 0 {
             self.chunk.clear();
-            let size = left.min(Pool::CHUNK as u64) as usize;
+            let size = left.min(most as u64) as usize;
             while self.chunk.len() < size {
                 let bits = random.bits();
                 let first = (bits >> 32) % blocks;
