@@ -193,9 +193,10 @@ fn many_columns_agree_whatever_the_rows() {
 fn rows_read_in_the_order_of_the_file_agree() {
     let mut random = Random(23);
     for format in [Format::Q8_0, Format::Q4_K, Format::Q5_K] {
-        // Blocks of 256: one, an odd number, more than are read of a row before the next row's, and so
-        // many that they are read in full segments.
-        for (rows, blocks_of_row) in [(16, 1), (35, 5), (47, 8), (19, 33), (16, 261)] {
+        // Blocks of 256: one, some, an odd number, more than are read of a row before the next row's of
+        // Q4_K and Q5_K, of any format, and so many that they are read in full segments.
+        let shapes = [(16, 1), (47, 8), (35, 43), (19, 83), (17, 261), (16, 1030)];
+        for (rows, blocks_of_row) in shapes {
             let len = 256 * blocks_of_row;
             let blocks = blocks(format, rows * len / format.block_len(), &mut random);
             let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");

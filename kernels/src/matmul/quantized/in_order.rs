@@ -26,9 +26,18 @@ const _: () = assert!(PAIR == WIDTH * 32);
 /// Bytes of two blocks of any format, at most.
 const MOST_BYTES: usize = 2 * PAIR;
 
-/// Pairs of a row, at most, that are read before those of the next row: what is kept of sixteen rows, and
-/// the column, stay in the first-level cache.
-const SEGMENT: usize = 16;
+/// Pairs of a row, at most, of which something is kept.
+const MOST_PAIRS: usize = 64;
+
+/// Pairs of a row, at most, that are read before those of the next row. Parts of rows are not one stream,
+/// so rows are divided only where too much would have left the near caches when it is used again: the
+/// column in the next row; and, where scales are read of all rows in between, these.
+const fn segment<B: Unpack>() -> usize {
+    match B::IN_ORDER {
+        Some(InOrder::AcrossRows) => 40,
+        _ => MOST_PAIRS,
+    }
+}
 
 /// Bytes between what is read and what is asked for. Where scales are read of all rows in between, for
 /// that time as well.
@@ -77,10 +86,10 @@ pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool
         let of_32 = matches!(B::Layout::GROUP, Group::Of32) || B::IN_ORDER.is_none();
         assert!(!S::IN_ORDER || S::ROWS == WIDTH && of_32);
     }
-    let mut kept = [const { Kept::<S>::NOTHING }; SEGMENT];
+    let mut kept = [const { Kept::<S>::NOTHING }; MOST_PAIRS];
     let pairs = (rows.weights.cols() / SUPER).div_ceil(2);
     // Nearly equal parts, or full ones where there are many, as columns are divided.
-    let segments = Panels::new(pairs, SEGMENT, SEGMENT);
+    let segments = Panels::new(pairs, const { segment::<B>() }, const { segment::<B>() });
     for panel in Panel::all::<S>(rows, rows.rows.clone()) {
         let mut y = simd.splat_float(0.0);
         for number in 0..segments.count() {
@@ -125,11 +134,11 @@ impl<B: Unpack> Segment<'_, '_, B> {
     /// Multiplies the groups of the segment and keeps their sums. What will be read behind it begins at
     /// `next`, where rows follow each other as in this one.
     #[inline(always)]
-    fn multiply<S: OneRow>(&self, simd: S, next: *const u8, kept: &mut [Kept<S>; SEGMENT]) {
+    fn multiply<S: OneRow>(&self, simd: S, next: *const u8, kept: &mut [Kept<S>; MOST_PAIRS]) {
         let Segment {
             rows, panel, pairs, ..
         } = self;
-        let whole = pairs.start..pairs.end.min(rows.weights.cols() / PAIR);
+        let whole = pairs.end.min(rows.weights.cols() / PAIR) - pairs.start;
         let x = rows.x.block_codes(2 * pairs.start, 0..1).as_ptr();
         let ahead = const { ahead::<B>().div_ceil(Self::BYTES) };
         let (rows_ahead, ahead) = (ahead / pairs.len(), ahead % pairs.len());
@@ -144,22 +153,22 @@ impl<B: Unpack> Segment<'_, '_, B> {
                     Some(beyond) => next.wrapping_add(beyond * panel.stride),
                 };
             }
-            for pair in 0..whole.len() {
+            for pair in 0..pairs.len() {
                 let asked = match (pair + ahead).checked_sub(pairs.len()) {
                     None => asked[0].wrapping_add((pair + ahead) * Self::BYTES),
                     Some(beyond) => asked[1].wrapping_add(beyond * Self::BYTES),
                 };
-                // SAFETY: the row has so many whole pairs, and the column as many blocks.
-                let (sums, scales) = unsafe {
-                    let x = x.add(2 * pair * part::TOTAL);
-                    let weights = weights.add(pair * Self::BYTES).cast();
-                    multiply::<S, B>(simd, weights, [x, x.add(part::TOTAL)], asked)
+                let (sums, scales) = if pair < whole {
+                    // SAFETY: the row has so many whole pairs, and the column as many blocks.
+                    unsafe {
+                        let x = x.add(2 * pair * part::TOTAL);
+                        let weights = weights.add(pair * Self::BYTES).cast();
+                        multiply::<S, B>(simd, weights, [x, x.add(part::TOTAL)], asked)
+                    }
+                } else {
+                    self.multiply_last(simd, row, asked)
                 };
                 kept[pair].keep(panel.skip + i, sums, scales);
-            }
-            if whole.end < pairs.end {
-                let (sums, scales) = self.multiply_last(simd, row);
-                kept[whole.len()].keep(panel.skip + i, sums, scales);
             }
         }
         // Of rows whose results are not wanted, anything.
@@ -170,22 +179,34 @@ impl<B: Unpack> Segment<'_, '_, B> {
         }
     }
 
-    /// The last block of a row that has no other to make it a pair, with anything for the other.
+    /// The last block of a row that has no other to make it a pair: what lies behind it is multiplied
+    /// too.
     #[inline(always)]
-    fn multiply_last<S: OneRow>(&self, simd: S, row: usize) -> (S::Int, Option<S::Float>) {
+    fn multiply_last<S: OneRow>(
+        &self,
+        simd: S,
+        row: usize,
+        asked: *const u8,
+    ) -> (S::Int, Option<S::Float>) {
         let matrix = self.rows.weights;
-        let end = (row + 1) * matrix.row_bytes;
-        let weights = &matrix.bytes[end - Self::BYTES / 2..end];
-        let mut copy = [0; MOST_BYTES];
-        copy[..weights.len()].copy_from_slice(weights);
+        let start = (row + 1) * matrix.row_bytes - Self::BYTES / 2;
         let x = self.rows.x.block_codes(matrix.cols() / SUPER - 1, 0..1);
-        // SAFETY: the copy is long enough for any format, and the block serves twice.
-        unsafe { multiply::<S, B>(simd, copy.as_ptr().cast(), [x.as_ptr(); 2], copy.as_ptr()) }
+        let mut copy = [0; MOST_BYTES];
+        let weights = match matrix.bytes.get(start..start + Self::BYTES) {
+            Some(pair) => pair,
+            // The last of the matrix.
+            None => {
+                copy[..Self::BYTES / 2].copy_from_slice(&matrix.bytes[start..]);
+                &copy
+            }
+        };
+        // SAFETY: there are as many bytes as two blocks have, and one of the column serves twice.
+        unsafe { multiply::<S, B>(simd, weights.as_ptr().cast(), [x.as_ptr(); 2], asked) }
     }
 
     /// Adds the products with the blocks of the segment to `y`.
     #[inline(always)]
-    fn add<S: OneRow>(&self, simd: S, kept: &[Kept<S>; SEGMENT], mut y: S::Float) -> S::Float {
+    fn add<S: OneRow>(&self, simd: S, kept: &[Kept<S>; MOST_PAIRS], mut y: S::Float) -> S::Float {
         let blocks = self.rows.weights.cols() / SUPER;
         for (pair, kept) in self.pairs.clone().zip(kept) {
             // SAFETY: `multiply` has written those of every pair of the segment, for all rows.
