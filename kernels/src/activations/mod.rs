@@ -8,6 +8,7 @@
 
 mod bf16;
 mod prepare;
+mod quantize;
 
 pub(crate) use bf16::{PAIRED, SMALLEST_WEIGHT};
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Floats, WIDTH};
-use crate::isa::avx512::Avx512;
+use crate::isa::avx512::{Avx512, transposed_floats};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -214,6 +214,14 @@ impl<const VBMI: bool, const BF16: bool> Floats for Avx512<VBMI, BF16> {
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
         }
+    }
+
+    const TRANSPOSES: bool = true;
+
+    #[inline(always)]
+    fn transposed(self, rows: &[__m512; WIDTH]) -> [__m512; WIDTH] {
+        // SAFETY: the token proves AVX-512.
+        unsafe { transposed_floats(rows) }
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! AVX-512: a group in each lane of a register.
 
-use super::super::avx512::Avx512;
+use super::super::avx512::{Avx512, transposed, transposed_floats};
 use super::{OneRow, WIDTH};
 use std::arch::x86_64::*;
 
@@ -99,18 +99,7 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn transposed_floats(self, rows: &[__m512; WIDTH]) -> [__m512; WIDTH] {
-        unsafe {
-            let mut words = [_mm512_setzero_si512(); WIDTH];
-            for (words, &row) in words.iter_mut().zip(rows) {
-                *words = _mm512_castps_si512(row);
-            }
-            let words = transposed(words);
-            let mut floats = *rows;
-            for (floats, words) in floats.iter_mut().zip(words) {
-                *floats = _mm512_castsi512_ps(words);
-            }
-            floats
-        }
+        unsafe { transposed_floats(rows) }
     }
 }
 
@@ -128,50 +117,5 @@ unsafe fn sums_in_quarters([a, b, c, d]: [__m512i; 4]) -> __m512i {
         let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let (low, high) = (_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
         _mm512_add_epi32(low, high)
-    }
-}
-
-/// Vector `i` of lanes `j` from vectors `j` of lanes `i`.
-///
-/// # Safety
-///
-/// The CPU has AVX-512 F.
-#[allow(unsafe_code)]
-#[inline(always)]
-unsafe fn transposed(rows: [__m512i; WIDTH]) -> [__m512i; WIDTH] {
-    // SAFETY: the caller vouches for AVX-512 F.
-    unsafe {
-        let mut twos = rows;
-        for i in 0..8 {
-            let (a, b) = (rows[2 * i], rows[2 * i + 1]);
-            twos[2 * i] = _mm512_unpacklo_epi32(a, b);
-            twos[2 * i + 1] = _mm512_unpackhi_epi32(a, b);
-        }
-        // Four rows' lanes j, j + 4, j + 8 and j + 12.
-        let mut fours = twos;
-        for i in 0..4 {
-            for j in 0..2 {
-                let (a, b) = (twos[4 * i + j], twos[4 * i + j + 2]);
-                fours[4 * i + 2 * j] = _mm512_unpacklo_epi64(a, b);
-                fours[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(a, b);
-            }
-        }
-        let mut columns = fours;
-        for j in 0..4 {
-            let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
-            let (ab, cd) = (
-                _mm512_shuffle_i32x4::<0x88>(a, b),
-                _mm512_shuffle_i32x4::<0x88>(c, d),
-            );
-            columns[j] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
-            columns[8 + j] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
-            let (ab, cd) = (
-                _mm512_shuffle_i32x4::<0xdd>(a, b),
-                _mm512_shuffle_i32x4::<0xdd>(c, d),
-            );
-            columns[4 + j] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
-            columns[12 + j] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
-        }
-        columns
     }
 }
