@@ -172,16 +172,17 @@ impl<'a> MatMul<'a> {
         }
     }
 
-    /// Computes chunks of rows until none is left. Any number of threads may call it at once; with
-    /// many columns each takes about 170 KB of its stack.
+    /// Computes chunks of rows until none is left. Any number of threads may call it at once; each takes
+    /// up to about 170 KB of its stack.
     pub fn work(&self) {
         if self.x.columns() == 0 || self.weights.cols == 0 {
             return;
         }
         // The next claim is made ahead, so that its first rows are on their way when it begins.
-        let mut claim = self.claims.claim();
+        let owner = self.claims.join();
+        let mut claim = owner.claim();
         while let Some(claimed) = claim {
-            claim = self.claims.claim();
+            claim = owner.claim();
             let chunk = Chunk {
                 job: self,
                 rows: claimed,
