@@ -156,6 +156,7 @@ pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
                 columns: panels.get(panel),
                 panel: (panel, panels.count()),
                 in_order,
+                requests: in_order && rows.near >= ROOMY,
                 ahead: &mut ahead,
                 weights: PhantomData,
             };
@@ -164,6 +165,12 @@ pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
         start = end;
     }
 }
+
+/// Bytes from what is multiplied to what is asked for, with one column.
+const AHEAD: usize = 8 << 10;
+
+/// Bytes of a first-level cache in which that is worth its place.
+const ROOMY: usize = 48 << 10;
 
 /// Rows to multiply with the columns of one panel.
 struct Columns<'r, 'a, T> {
@@ -174,6 +181,8 @@ struct Columns<'r, 'a, T> {
     panel: (usize, usize),
     /// Whether each row is read as a whole and nothing is asked for.
     in_order: bool,
+    /// Whether it is asked for all the same, a little ahead.
+    requests: bool,
     /// What is to be asked for next.
     ahead: &'r mut *const u8,
     weights: PhantomData<T>,
@@ -276,6 +285,9 @@ impl<T> Columns<'_, '_, T> {
                             Lanes::prefetch(simd, self.ahead.wrapping_add(line));
                         }
                         *self.ahead = self.ahead.wrapping_add((R * step).max(LINE));
+                    }
+                    if W == 1 && R == 1 && self.requests && (step >= LINE || i.is_multiple_of(2)) {
+                        Lanes::prefetch_near(simd, starts[0].wrapping_add(i * step + AHEAD));
                     }
                     let mut weights = [T::activations(simd, &of_block[0][i]); R];
                     for r in 0..R {
