@@ -10,7 +10,7 @@ use super::{FirstGroup, GROUPS, block_bytes, unpack};
 use crate::activations::{Panels, part};
 use crate::aligned::LINE;
 use crate::formats::SUPER;
-use crate::isa::{OneRow, WIDTH};
+use crate::isa::{OneRow, Task, WIDTH};
 use crate::matmul::Rows;
 use crate::matmul::tiled::Panel;
 use crate::unpack::{Group, InOrder, Layout, Sink, Unpack, raised, unrolled};
@@ -28,6 +28,10 @@ const MOST_BYTES: usize = 2 * PAIR;
 
 /// Pairs of a row, at most, of which something is kept.
 const MOST_PAIRS: usize = 64;
+
+/// The same where rows are short: the room for more is a frame on the stack of 32 pages, all of which a
+/// function touches when it is entered.
+const FEW_PAIRS: usize = 16;
 
 /// Pairs of a row, at most, that are read before those of the next row. Parts of rows are not one stream,
 /// so rows are divided only where too much would have left the near caches when it is used again: the
@@ -86,29 +90,57 @@ pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool
         let of_32 = matches!(B::Layout::GROUP, Group::Of32) || B::IN_ORDER.is_none();
         assert!(!S::IN_ORDER || S::ROWS == WIDTH && of_32);
     }
-    let mut kept = [const { Kept::<S>::NOTHING }; MOST_PAIRS];
-    let pairs = (rows.weights.cols() / SUPER).div_ceil(2);
-    // Nearly equal parts, or full ones where there are many, as columns are divided.
-    let segments = Panels::new(pairs, const { segment::<B>() }, const { segment::<B>() });
-    for panel in Panel::all::<S>(rows, rows.rows.clone()) {
-        let mut y = simd.splat_float(0.0);
-        for number in 0..segments.count() {
-            let segment = Segment::<B> {
-                rows,
-                panel: &panel,
-                pairs: segments.get(number),
-                format: PhantomData,
-            };
-            let next = match number + 1 < segments.count() {
-                true => segment.place(panel.rows.start, segments.get(number + 1).start),
-                false => panel.after::<S>(rows, 1),
-            };
-            segment.multiply(simd, next, &mut kept);
-            y = segment.add(simd, &kept, y);
-        }
-        rows.store(simd, &panel, 0, y);
+    match rows.weights.cols() <= FEW_PAIRS * PAIR {
+        true => Product::<B, FEW_PAIRS>::of(rows).run(simd),
+        false => simd.call(Product::<B, MOST_PAIRS>::of(rows)),
     }
     true
+}
+
+/// The product of the rows with the one column, with room for so many pairs.
+struct Product<'r, 'a, B, const PAIRS: usize> {
+    rows: &'r Rows<'a>,
+    format: PhantomData<B>,
+}
+
+impl<'r, 'a, B, const PAIRS: usize> Product<'r, 'a, B, PAIRS> {
+    #[inline(always)]
+    fn of(rows: &'r Rows<'a>) -> Self {
+        Product {
+            rows,
+            format: PhantomData,
+        }
+    }
+}
+
+impl<S: OneRow, B: Unpack, const PAIRS: usize> Task<S> for Product<'_, '_, B, PAIRS> {
+    #[inline(always)]
+    fn run(self, simd: S) {
+        let rows = self.rows;
+        let mut kept = [const { Kept::<S>::NOTHING }; PAIRS];
+        let pairs = (rows.weights.cols() / SUPER).div_ceil(2);
+        let most = segment::<B>().min(PAIRS);
+        // Nearly equal parts, or full ones where there are many, as columns are divided.
+        let segments = Panels::new(pairs, most, most);
+        for panel in Panel::all::<S>(rows, rows.rows.clone()) {
+            let mut y = simd.splat_float(0.0);
+            for number in 0..segments.count() {
+                let segment = Segment::<B> {
+                    rows,
+                    panel: &panel,
+                    pairs: segments.get(number),
+                    format: PhantomData,
+                };
+                let next = match number + 1 < segments.count() {
+                    true => segment.place(panel.rows.start, segments.get(number + 1).start),
+                    false => panel.after::<S>(rows, 1),
+                };
+                segment.multiply(simd, next, &mut kept);
+                y = segment.add(simd, &kept, y);
+            }
+            rows.store(simd, &panel, 0, y);
+        }
+    }
 }
 
 /// Some pairs of blocks of the rows of a panel.
@@ -134,7 +166,7 @@ impl<B: Unpack> Segment<'_, '_, B> {
     /// Multiplies the groups of the segment and keeps their sums. What will be read behind it begins at
     /// `next`, where rows follow each other as in this one.
     #[inline(always)]
-    fn multiply<S: OneRow>(&self, simd: S, next: *const u8, kept: &mut [Kept<S>; MOST_PAIRS]) {
+    fn multiply<S: OneRow>(&self, simd: S, next: *const u8, kept: &mut [Kept<S>]) {
         let Segment {
             rows, panel, pairs, ..
         } = self;
@@ -206,7 +238,7 @@ impl<B: Unpack> Segment<'_, '_, B> {
 
     /// Adds the products with the blocks of the segment to `y`.
     #[inline(always)]
-    fn add<S: OneRow>(&self, simd: S, kept: &[Kept<S>; MOST_PAIRS], mut y: S::Float) -> S::Float {
+    fn add<S: OneRow>(&self, simd: S, kept: &[Kept<S>], mut y: S::Float) -> S::Float {
         let blocks = self.rows.weights.cols() / SUPER;
         for (pair, kept) in self.pairs.clone().zip(kept) {
             // SAFETY: `multiply` has written those of every pair of the segment, for all rows.
