@@ -55,7 +55,7 @@ impl Block {
     #[inline(always)]
     pub(super) fn quantize_two<S: Simd>(simd: S, x: &[f32; 2 * SUPER], blocks: &mut [Block; 2]) {
         let (groups, _) = x.as_chunks::<GROUP>();
-        if S::TRANSPOSES && sixteen_groups(simd, groups, blocks) {
+        if const { S::TRANSPOSES } && sixteen_groups(simd, groups, blocks) {
             return;
         }
         for (g, x) in groups.iter().enumerate() {
