@@ -51,8 +51,8 @@ pub(crate) struct Ranges {
     count: usize,
     /// Numbers in a unit, of which ranges are made.
     unit: usize,
-    /// The fewest and the most units of a range.
-    limits: (u32, u32),
+    /// The most units of a range.
+    most: u32,
 }
 
 /// Threads that can own numbers. More of them claim a short range at a time of what others own.
@@ -73,7 +73,7 @@ impl Ranges {
             joined: AtomicUsize::new(0),
             count,
             unit,
-            limits: (1, u32::try_from(most / unit).unwrap_or(u32::MAX).max(1)),
+            most: u32::try_from(most / unit).unwrap_or(u32::MAX).max(1),
         }
     }
 
@@ -102,53 +102,47 @@ impl Owner<'_> {
             owners,
             count,
             unit,
-            limits,
+            most,
             ..
         } = self.ranges;
         let units = match owners.get(self.number) {
             Some(own) => loop {
-                match claim_first(own, *limits) {
+                match claim_first(own, *most) {
                     Some(units) => break units,
                     None => {
                         // Nobody else writes to what is empty.
-                        let (start, end) = self.steal(1)?;
+                        let (start, end) = self.steal(u32::MAX)?;
                         own.store(packed(start, end), Ordering::Relaxed);
                     }
                 }
             },
             None => {
-                let (start, end) = self.steal(u32::MAX)?;
+                let (start, end) = self.steal(1)?;
                 start..end
             }
         };
         Some(units.start as usize * unit..(units.end as usize * unit).min(*count))
     }
 
-    /// Takes from the owner who has the most left: a `1 / (1 + divisor)`th, at least one unit.
+    /// Takes the upper half of what the owner with the most has left, one unit at least and `most` at
+    /// most. What moves meanwhile from one owner to another is its new owner's to do.
     #[inline(always)]
-    fn steal(&self, divisor: u32) -> Option<(u32, u32)> {
+    fn steal(&self, most: u32) -> Option<(u32, u32)> {
         let joined = self.ranges.joined.load(Ordering::Relaxed).min(OWNERS);
         loop {
-            let owners = &self.ranges.owners[..joined];
-            let most = owners.iter().max_by_key(|owner| {
-                let (start, end) = unpacked(owner.load(Ordering::Relaxed));
+            let owners = self.ranges.owners[..joined].iter();
+            let owners = owners.map(|owner| (owner, owner.load(Ordering::Relaxed)));
+            let (owner, left) = owners.max_by_key(|&(_, left)| {
+                let (start, end) = unpacked(left);
                 end - start
             })?;
-            let left = most.load(Ordering::Relaxed);
             let (start, end) = unpacked(left);
             if start == end {
-                // Changed since, or nothing is left anywhere.
-                if owners.iter().all(|owner| {
-                    let (start, end) = unpacked(owner.load(Ordering::Relaxed));
-                    start == end
-                }) {
-                    return None;
-                }
-                continue;
+                return None;
             }
-            let middle = end - ((end - start) / divisor.saturating_add(1)).max(1);
+            let middle = end - ((end - start) / 2).clamp(1, most);
             let kept = packed(start, middle);
-            if most
+            if owner
                 .compare_exchange(left, kept, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
             {
@@ -160,14 +154,14 @@ impl Owner<'_> {
 
 /// Claims the first of what an owner has left.
 #[inline(always)]
-fn claim_first(own: &AtomicU64, (least, most): (u32, u32)) -> Option<Range<u32>> {
+fn claim_first(own: &AtomicU64, most: u32) -> Option<Range<u32>> {
     let mut left = own.load(Ordering::Relaxed);
     loop {
         let (start, end) = unpacked(left);
         if start == end {
             return None;
         }
-        let middle = start + ((end - start) / 8).clamp(least, most);
+        let middle = start + ((end - start) / 8).clamp(1, most);
         let kept = packed(middle, end);
         match own.compare_exchange_weak(left, kept, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => return Some(start..middle),

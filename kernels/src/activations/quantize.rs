@@ -140,10 +140,7 @@ fn write_pairs(totals: &[f32], parts: (usize, usize), width: usize, out: &mut [i
         _ => (exponent as f32 - 127.0, f32::from_bits(exponent << 23)),
     };
     let inverse = 1.0 / power;
-    let integer = |total: f32| {
-        let bits = (total * inverse + ROUND).to_bits() as i32;
-        bits.wrapping_sub(ROUND.to_bits() as i32)
-    };
+    let integer = |total: f32| whole(total * inverse + ROUND);
     let (words, _) = totals.as_chunks::<2>();
     for (j, [low, high]) in words.iter().enumerate() {
         out[(pairs + j) * width] = (integer(*low) & 0xffff) | (integer(*high) << 16);
@@ -333,10 +330,8 @@ fn sixteen_groups<S: Floats>(simd: S, x: &[[f32; GROUP]], blocks: &mut [Block; 2
                 ]);
             }
         }
-        // As `integer` in `write_pairs`: the sums are whole.
         simd.store(simd.add(sum, round), sums);
     }
-    let whole = |sum: f32| sum.to_bits().cast_signed() - ROUND.to_bits().cast_signed();
     simd.store(best.1, &mut floats);
     for (lane, scale) in floats.into_iter().enumerate() {
         let block = &mut blocks[lane / GROUPS];
@@ -349,6 +344,13 @@ fn sixteen_groups<S: Floats>(simd: S, x: &[[f32; GROUP]], blocks: &mut [Block; 2
         }
     }
     true
+}
+
+/// The integer that was added to [`ROUND`].
+#[inline(always)]
+fn whole(rounded: f32) -> i32 {
+    let bits = rounded.to_bits().cast_signed();
+    bits.wrapping_sub(ROUND.to_bits().cast_signed())
 }
 
 /// The lowest bytes of four words.
@@ -365,16 +367,21 @@ fn rounded<S: Floats>(simd: S, y: S::Vector) -> S::Vector {
     simd.max(rounded, simd.splat(ROUND - MOST))
 }
 
+/// The distances of values from their codes, in units of the scale.
+#[inline(always)]
+fn distances<S: Floats>(simd: S, x: S::Vector, inverse: S::Vector) -> S::Vector {
+    let y = simd.mul(x, inverse);
+    let code = simd.sub(rounded(simd, y), simd.splat(ROUND));
+    simd.sub(code, y)
+}
+
 /// The sum of the squared distances of 32 values from their codes, in units of the scale.
 #[inline(always)]
 fn squared_error<S: Floats>(simd: S, x: [S::Vector; 2], scale: Scale) -> f32 {
     let inverse = simd.splat(scale.inverse());
-    let round = simd.splat(ROUND);
     let mut sum = simd.zero();
     for x in x {
-        let y = simd.mul(x, inverse);
-        let code = simd.sub(rounded(simd, y), round);
-        let difference = simd.sub(code, y);
+        let difference = distances(simd, x, inverse);
         sum = simd.multiply_add(difference, difference, sum);
     }
     simd.sum(sum)
@@ -387,13 +394,10 @@ fn squared_errors<S: Floats>(
     values: &[S::Vector; GROUP],
     inverse: S::Vector,
 ) -> S::Vector {
-    let round = simd.splat(ROUND);
     let mut sums = [simd.zero(); WIDTH];
     unrolled!(I in 16, {
         for half in 0..2 {
-            let y = simd.mul(values[half * WIDTH + I], inverse);
-            let code = simd.sub(rounded(simd, y), round);
-            let difference = simd.sub(code, y);
+            let difference = distances(simd, values[half * WIDTH + I], inverse);
             sums[I] = simd.multiply_add(difference, difference, sums[I]);
         }
     });

@@ -125,24 +125,12 @@ pub(crate) trait Floats: Copy + Send + Sync + 'static {
         self.load(&sums)
     }
 
-    /// Whether [`transposed`](Floats::transposed) takes few instructions.
+    /// Whether there is [`transposed`](Floats::transposed): where it takes few instructions.
     const TRANSPOSES: bool = false;
     /// Lane `i` of each vector in vector `i`.
     #[inline(always)]
-    fn transposed(self, rows: &[Self::Vector; WIDTH]) -> [Self::Vector; WIDTH] {
-        let mut columns = [[0.0; WIDTH]; WIDTH];
-        for (r, row) in rows.iter().enumerate() {
-            let mut lanes = [0.0; WIDTH];
-            self.store(*row, &mut lanes);
-            for (column, lane) in columns.iter_mut().zip(lanes) {
-                column[r] = lane;
-            }
-        }
-        let mut vectors = *rows;
-        for (vector, column) in vectors.iter_mut().zip(&columns) {
-            *vector = self.load(column);
-        }
-        vectors
+    fn transposed(self, _rows: &[Self::Vector; WIDTH]) -> [Self::Vector; WIDTH] {
+        unreachable!("TRANSPOSES is false")
     }
 
     /// The maximum of the lanes, by [`max`](Floats::max) in the order of [`sum`](Floats::sum).
