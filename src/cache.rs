@@ -52,6 +52,11 @@ impl Cache {
         Ok(Cache { layers, shape })
     }
 
+    /// Asks the system to hold it in huge pages, before anything is stored.
+    pub(crate) fn ask_for_huge_pages(&self) {
+        self.layers.iter().for_each(KvLayer::ask_for_huge_pages);
+    }
+
     pub(crate) fn layers_mut(&mut self) -> &mut [KvLayer] {
         &mut self.layers
     }

@@ -32,6 +32,7 @@ struct Inner {
     tokenizer: Tokenizer,
     cpu: Cpu,
     threads: Threads,
+    huge_pages: bool,
     fingerprint: OnceLock<u64>,
 }
 
@@ -40,6 +41,7 @@ struct Inner {
 pub struct ModelOptions<'a> {
     threads: Option<Threads>,
     isa: Option<Isa>,
+    huge_pages: bool,
     progress: Option<&'a mut dyn FnMut(usize, usize)>,
     cancel: Option<&'a CancelToken>,
 }
@@ -49,6 +51,7 @@ impl fmt::Debug for ModelOptions<'_> {
         f.debug_struct("ModelOptions")
             .field("threads", &self.threads)
             .field("isa", &self.isa)
+            .field("huge_pages", &self.huge_pages)
             .finish_non_exhaustive()
     }
 }
@@ -68,6 +71,16 @@ impl<'a> ModelOptions<'a> {
     /// The instruction set to compute with. Default: the best that this CPU has.
     pub fn isa(mut self, isa: Isa) -> ModelOptions<'a> {
         self.isa = Some(isa);
+        self
+    }
+
+    /// Asks the system to hold in huge pages, where it has them, what it reads of the file from now on,
+    /// and the caches and scratch of sessions: one entry of the processor's page tables then covers two
+    /// megabytes. Sessions take their memory in pieces as large, so that a short context may take as
+    /// much as a full one. It does not change results. Default: what the system does by itself, which
+    /// for a file that Linux has read in order is huge pages already.
+    pub fn huge_pages(mut self, ask: bool) -> ModelOptions<'a> {
+        self.huge_pages = ask;
         self
     }
 
@@ -164,6 +177,9 @@ impl Model {
                 reason: format!("this CPU does not have {isa}"),
             })?,
         };
+        if options.huge_pages {
+            gguf.ask_for_huge_pages();
+        }
         let config = Config::read(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let weights = Weights::bind(&gguf, &config, |layers| {
@@ -188,6 +204,7 @@ impl Model {
             tokenizer,
             cpu,
             threads,
+            huge_pages: options.huge_pages,
             fingerprint: OnceLock::new(),
         })))
     }
@@ -282,6 +299,11 @@ impl Model {
     /// The instruction set that its sessions compute with.
     pub fn isa(&self) -> Isa {
         self.0.cpu.isa()
+    }
+
+    /// Whether the system is asked to hold the memory of sessions in huge pages.
+    pub(crate) fn huge_pages(&self) -> bool {
+        self.0.huge_pages
     }
 
     pub(crate) fn config(&self) -> &Config {

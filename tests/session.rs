@@ -380,6 +380,21 @@ fn opening_can_be_watched_and_cancelled() {
 }
 
 #[test]
+fn huge_pages_change_no_result() {
+    let bytes = TinyLlama::default().bytes();
+    let file = std::env::temp_dir().join(format!("yareta-huge-{}.gguf", std::process::id()));
+    std::fs::write(&file, bytes).unwrap();
+    let logits = |ask: bool| {
+        let options = ModelOptions::new().huge_pages(ask);
+        let model = Model::open_with(&file, options).unwrap();
+        model.session().unwrap().feed_all(&tokens(40)).unwrap()
+    };
+    let (asked, not) = (logits(true), logits(false));
+    std::fs::remove_file(&file).unwrap();
+    assert!(asked == not);
+}
+
+#[test]
 fn sessions_on_threads_share_a_model() {
     let gguf = Gguf::from_bytes(TinyLlama::default().bytes()).unwrap();
     let options = ModelOptions::new().threads(Threads::new(3).unwrap());

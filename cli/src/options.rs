@@ -22,12 +22,15 @@ pub struct ComputeArgs {
     /// [default: the best of this machine]
     #[arg(help_heading = COMPUTING, long, value_name = "NAME", value_parser = parse_isa)]
     pub isa: Option<Isa>,
+    /// Ask the system to hold the model, keys and values in huge pages
+    #[arg(help_heading = COMPUTING, long)]
+    pub huge_pages: bool,
 }
 
 impl ComputeArgs {
     /// How to open a model.
     pub fn options(&self) -> Outcome<ModelOptions<'static>> {
-        let mut options = ModelOptions::new();
+        let mut options = ModelOptions::new().huge_pages(self.huge_pages);
         if let Some(count) = self.threads {
             options = options.threads(Threads::new(count)?);
         }

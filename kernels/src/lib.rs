@@ -15,6 +15,7 @@ pub mod isa;
 mod jobs;
 pub mod limits;
 mod matmul;
+mod pages;
 mod rows;
 mod unpack;
 
@@ -23,4 +24,5 @@ pub use attention::{Attention, AttentionInputs, AttentionScratch, KvLayer, KvSha
 pub use format::Format;
 pub use isa::{Cpu, Isa};
 pub use matmul::{MatMul, Matrix};
+pub use pages::ask_for_huge_pages;
 pub use rows::{Activation, LayerNorm, Pairing};

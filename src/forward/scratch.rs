@@ -1,6 +1,6 @@
 //! The buffers of a forward pass: taken once when a session is made, used by every layer.
 
-use yareta_kernels::{Activations, AttentionScratch, Cpu, KvShape};
+use yareta_kernels::{Activations, AttentionScratch, Cpu, KvShape, ask_for_huge_pages};
 
 use zerocopy::FromZeros;
 
@@ -186,6 +186,29 @@ impl Scratch {
             experts,
             logits: zeros(sizes.logits)?,
         })
+    }
+
+    /// Asks the system to hold it in huge pages, before it is first used.
+    pub(crate) fn ask_for_huge_pages(&self) {
+        let experts = self.experts.as_ref();
+        let buffers = [
+            Some(&self.residual),
+            Some(&self.normed),
+            Some(&self.change),
+            Some(&self.queries),
+            Some(&self.keys),
+            Some(&self.values),
+            Some(&self.mixed),
+            Some(&self.gate),
+            Some(&self.up),
+            Some(&self.logits),
+            experts.map(|experts| &experts.gathered),
+            experts.map(|experts| &experts.output),
+        ];
+        for buffer in buffers.into_iter().flatten() {
+            ask_for_huge_pages(buffer);
+        }
+        self.prepared.ask_for_huge_pages();
     }
 
     /// Tokens that a pass can take at a time.

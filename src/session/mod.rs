@@ -174,6 +174,10 @@ impl Session {
         let threads = options.threads_on(model).count();
         let cache = Cache::new(config, shape)?;
         let scratch = Scratch::new(model.parts().cpu, config, threads, (batch, &shape))?;
+        if model.huge_pages() {
+            cache.ask_for_huge_pages();
+            scratch.ask_for_huge_pages();
+        }
         let mut tokens = Vec::new();
         tokens
             .try_reserve_exact(context)

@@ -75,6 +75,9 @@ struct Against {
     /// Another instruction set
     #[arg(long = "vs-isa", id = "vs-isa", value_name = "NAME", value_parser = parse_isa)]
     isa: Option<Isa>,
+    /// Huge pages
+    #[arg(long = "vs-huge-pages", id = "vs-huge-pages")]
+    huge_pages: bool,
     /// Another type of keys and values
     #[arg(long = "vs-kv", id = "vs-kv", value_name = "TYPE", value_parser = parse_kv)]
     kv: Option<KvType>,
@@ -93,6 +96,7 @@ impl BenchArgs {
             source: self.source.clone(),
             threads: self.compute.threads,
             isa: self.compute.isa,
+            huge_pages: self.compute.huge_pages,
             kv: self.session.kv,
             batch: self.session.batch,
             depth: self.depth,
@@ -106,18 +110,21 @@ impl BenchArgs {
             model,
             threads,
             isa,
+            huge_pages,
             kv,
             batch,
             depth,
         } = &self.against;
         let numbers = threads.is_some() || batch.is_some() || depth.is_some();
-        let any = numbers || model.is_some() || isa.is_some() || kv.is_some();
+        let types = isa.is_some() || kv.is_some();
+        let any = numbers || types || *huge_pages || model.is_some();
         any.then(|| Settings {
             source: Source {
                 model: model.clone().or(first.source.model),
             },
             threads: threads.or(first.threads),
             isa: isa.or(first.isa),
+            huge_pages: first.huge_pages || *huge_pages,
             kv: kv.unwrap_or(first.kv),
             batch: batch.unwrap_or(first.batch),
             depth: depth.unwrap_or(first.depth),

@@ -42,7 +42,7 @@ impl Report<'_> {
     fn print_side(&self, index: usize, side: &Side, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}: {}, {} weights, {}, {} threads, {}, {}, batch {}",
+            "{}: {}, {} weights, {}, {} threads, {}, {}, batch {}{}",
             side.name,
             side.model.architecture(),
             count(side.model.parameters()),
@@ -51,6 +51,10 @@ impl Report<'_> {
             side.model.isa(),
             kv_name(side),
             side.settings.batch,
+            match side.settings.huge_pages {
+                true => ", huge pages",
+                false => "",
+            },
         )?;
         let mut table = Table::new(&[Align::Left, Align::Right, Align::Left, Align::Left]);
         let depth = match side.settings.depth {
@@ -200,6 +204,7 @@ impl Report<'_> {
             "isa": side.model.isa().name(),
             "kv": kv_name(side),
             "batch": side.settings.batch,
+            "huge_pages": side.settings.huge_pages,
             "depth": side.settings.depth,
             "context": side.session.context(),
             "load_seconds": side.load_time.as_secs_f64(),

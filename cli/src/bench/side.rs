@@ -18,6 +18,7 @@ pub struct Settings {
     pub source: Source,
     pub threads: Option<usize>,
     pub isa: Option<Isa>,
+    pub huge_pages: bool,
     pub kv: KvType,
     pub batch: usize,
     pub depth: usize,
@@ -57,6 +58,7 @@ impl Side {
         let compute = ComputeArgs {
             threads: settings.threads,
             isa: settings.isa,
+            huge_pages: settings.huge_pages,
         };
         let start = Instant::now();
         let model = settings.source.model(compute.options()?)?;

@@ -125,11 +125,14 @@ fn compares_settings_in_turns() {
         "scalar",
         "--vs-kv",
         "f16",
+        "--vs-huge-pages",
     ]);
     let [first, second] = [0, 1].map(|side| &json["sides"][side]);
     assert_eq!((&first["depth"], &second["depth"]), (&3.into(), &9.into()));
     assert_eq!(second["isa"], "scalar");
     assert_eq!(second["kv"], "f16");
+    assert_eq!(first["huge_pages"], false);
+    assert_eq!(second["huge_pages"], true);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::format::{BlockTask, Format};
 use crate::formats::{Block, SUPER};
 use crate::isa::{Cpu, WIDTH};
 use crate::matmul::Weights;
+use crate::pages::ask_for_huge_pages;
 use std::ops::Range;
 
 /// Where the parts of one block of a panel lie, in words per column; a part holds its words column
@@ -164,6 +165,14 @@ impl Activations {
             .saturating_mul(columns)
             .saturating_mul(4)
             .saturating_add(3 * aligned)
+    }
+
+    /// Asks the system to hold them in huge pages, best before they are first filled.
+    pub fn ask_for_huge_pages(&self) {
+        ask_for_huge_pages(&self.codes);
+        ask_for_huge_pages(&self.floats);
+        ask_for_huge_pages(&self.pairs);
+        ask_for_huge_pages(&self.parted);
     }
 
     /// Columns now held.

@@ -40,6 +40,7 @@ use super::shorts::VALUE_MOST;
 use crate::Cpu;
 use crate::aligned::Aligned;
 use crate::isa::{Floats, Kernel, Simd, WIDTH};
+use crate::pages::ask_for_huge_pages;
 use half::f16;
 use places::Place;
 
@@ -214,6 +215,12 @@ impl KvLayer {
             keys: Aligned::zeros(shape.key_units()?)?,
             values: Aligned::zeros(shape.value_units()?)?,
         })
+    }
+
+    /// Asks the system to hold it in huge pages, best before anything is stored.
+    pub fn ask_for_huge_pages(&self) {
+        ask_for_huge_pages(&self.keys);
+        ask_for_huge_pages(&self.values);
     }
 
     /// What it has room for.
