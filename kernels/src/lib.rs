@@ -23,6 +23,6 @@ pub use activations::{Activations, Precision, Prepare};
 pub use attention::{Attention, AttentionInputs, AttentionScratch, KvLayer, KvShape, KvType};
 pub use format::Format;
 pub use isa::{Cpu, Isa};
-pub use matmul::{MatMul, Matrix};
+pub use matmul::{Hidden, HiddenInputs, HiddenScratch, MatMul, Matrix};
 pub use pages::ask_for_huge_pages;
 pub use rows::{Activation, LayerNorm, Pairing};

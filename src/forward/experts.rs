@@ -4,7 +4,7 @@
 //! expert's output is added to its tokens in ascending order of experts, whatever else is in the
 //! batch.
 
-use super::Hidden;
+use super::HiddenBuffers;
 use super::scratch::{Choice, ExpertScratch, Scratch};
 use super::tools::Tools;
 use crate::arch::Gating;
@@ -39,10 +39,11 @@ pub(super) fn mix(
             let token = choice.token as usize * width;
             row.copy_from_slice(&normed[token..token + width]);
         }
-        let hidden = Hidden {
-            gate: &mut scratch.gate[..group.len() * config.hidden],
-            up: &mut scratch.up[..group.len() * config.hidden],
-            prepared: &mut scratch.prepared,
+        let hidden = HiddenBuffers {
+            few: &mut scratch.hidden_few,
+            many: &mut scratch.hidden_many,
+            input: &mut scratch.prepared,
+            output: &mut scratch.hidden,
         };
         let output = &mut own.output[..group.len() * width];
         hidden.compute(

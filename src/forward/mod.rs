@@ -17,13 +17,16 @@ mod tools;
 
 pub(crate) use scratch::{LOGIT_COLUMNS, Scratch};
 
-use yareta_kernels::{Attention, AttentionInputs, Cpu, KvLayer};
+use yareta_kernels::{
+    Activations, Attention, AttentionInputs, Cpu, Hidden, HiddenInputs, HiddenScratch, KvLayer,
+    Matrix,
+};
 
 use crate::arch::Residual;
 use crate::config::Config;
 use crate::gguf::Gguf;
 use crate::threads::Team;
-use crate::weights::{FeedForward, Layer, Mlp, Weights};
+use crate::weights::{FeedForward, Layer, Linear, Mlp, Weights};
 use crate::{Error, Result};
 use tools::Tools;
 
@@ -255,10 +258,11 @@ impl<'a> Pass<'a> {
     fn dense(&mut self, mlp: &Mlp) {
         let config = self.parts.config;
         let scratch = &mut *self.scratch;
-        let hidden = Hidden {
-            gate: &mut scratch.gate[..self.tokens * config.hidden],
-            up: &mut scratch.up[..self.tokens * config.hidden],
-            prepared: &mut scratch.prepared,
+        let hidden = HiddenBuffers {
+            few: &mut scratch.hidden_few,
+            many: &mut scratch.hidden_many,
+            input: &mut scratch.prepared,
+            output: &mut scratch.hidden,
         };
         let normed = &scratch.normed[..self.tokens * config.width];
         let change = &mut scratch.change[..self.tokens * config.width];
@@ -266,27 +270,66 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The buffers between the two halves of a feed-forward network.
-struct Hidden<'a> {
-    gate: &'a mut [f32], // (tokens, hidden)
-    up: &'a mut [f32],   // (tokens, hidden)
-    prepared: &'a mut yareta_kernels::Activations,
+/// The buffers of a feed-forward network.
+struct HiddenBuffers<'a> {
+    /// Products with the gate and beside it, of columns that are few.
+    few: &'a mut [Vec<f32>; 2], // (tokens, hidden) each
+    /// What is needed where they are many.
+    many: &'a mut HiddenScratch,
+    input: &'a mut Activations,
+    output: &'a mut Activations,
 }
 
-impl Hidden<'_> {
+impl HiddenBuffers<'_> {
     /// `output = mlp(input)`, both (tokens, width).
     fn compute(self, tools: Tools, config: &Config, mlp: &Mlp, io: (&[f32], &mut [f32])) {
-        let Hidden { gate, up, prepared } = self;
         let (input, output) = io;
-        let activation = config.architecture.activation;
+        let tokens = input.len() / config.width;
         let mut precision = mlp.up.matrix.precision();
         if let Some(gate) = &mlp.gate {
             precision = precision.and(gate.matrix.precision());
         }
-        tools.prepare(input, config.width, precision, prepared);
+        tools.prepare(input, config.width, precision, self.input);
+        let hidden = match Hidden::pays(tokens) {
+            true => self.many_columns(tools, config, mlp),
+            false => self.few_columns(tools, config, mlp, tokens),
+        };
+        tools.multiply(hidden, [(&mlp.down, output)]);
+    }
+}
+
+impl<'a> HiddenBuffers<'a> {
+    /// The hidden values of many columns, prepared.
+    fn many_columns(self, tools: Tools, config: &Config, mlp: &Mlp) -> &'a Activations {
+        let part = |linear| product(tools.gguf, linear);
+        let inputs = HiddenInputs {
+            gate: mlp.gate.as_ref().map(part),
+            up: part(&mlp.up),
+            activation: config.architecture.activation,
+            x: self.input,
+        };
+        let precision = mlp.down.matrix.precision();
+        let job = Hidden::new(inputs, self.many, precision, self.output);
+        tools.team.run(&|| job.work());
+        self.output
+    }
+
+    /// The hidden values of a few columns, prepared.
+    fn few_columns(
+        self,
+        tools: Tools,
+        config: &Config,
+        mlp: &Mlp,
+        tokens: usize,
+    ) -> &'a Activations {
+        let activation = config.architecture.activation;
+        let [gate, up] = self
+            .few
+            .each_mut()
+            .map(|few| &mut few[..tokens * config.hidden]);
         match &mlp.gate {
             Some(weights) => {
-                tools.multiply(prepared, [(weights, &mut *gate), (&mlp.up, &mut *up)]);
+                tools.multiply(self.input, [(weights, &mut *gate), (&mlp.up, &mut *up)]);
                 let rows = gate.chunks_exact_mut(config.hidden);
                 let rows = rows.zip(up.chunks_exact(config.hidden));
                 tools.team.for_each(rows, |(gate, up)| {
@@ -294,7 +337,7 @@ impl Hidden<'_> {
                 });
             }
             None => {
-                tools.multiply(prepared, [(&mlp.up, &mut *gate)]);
+                tools.multiply(self.input, [(&mlp.up, &mut *gate)]);
                 tools
                     .team
                     .for_each(gate.chunks_exact_mut(config.hidden), |row| {
@@ -303,7 +346,12 @@ impl Hidden<'_> {
             }
         }
         let precision = mlp.down.matrix.precision();
-        tools.prepare(gate, config.hidden, precision, prepared);
-        tools.multiply(prepared, [(&mlp.down, output)]);
+        tools.prepare(gate, config.hidden, precision, self.output);
+        self.output
     }
+}
+
+/// A matrix and its bias, as a job takes them.
+fn product<'a>(gguf: &'a Gguf, linear: &'a Linear) -> (Matrix<'a>, Option<&'a [f32]>) {
+    (linear.matrix.of(gguf), linear.bias.as_deref())
 }

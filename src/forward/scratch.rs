@@ -1,6 +1,8 @@
 //! The buffers of a forward pass: taken once when a session is made, used by every layer.
 
-use yareta_kernels::{Activations, AttentionScratch, Cpu, KvShape, ask_for_huge_pages};
+use yareta_kernels::{
+    Activations, AttentionScratch, Cpu, Hidden, HiddenScratch, KvShape, ask_for_huge_pages,
+};
 
 use zerocopy::FromZeros;
 
@@ -25,10 +27,11 @@ pub(crate) struct Scratch {
     pub(super) keys: Vec<f32>,     // (batch, kv_heads, key_dim)
     pub(super) values: Vec<f32>,   // (batch, kv_heads, value_dim)
     pub(super) mixed: Vec<f32>,    // (batch, heads, value_dim): output of the attention
-    pub(super) gate: Vec<f32>,     // (batch, hidden)
-    pub(super) up: Vec<f32>,       // (batch, hidden)
+    pub(super) hidden_few: [Vec<f32>; 2], // (few, hidden): two products, where columns are few
+    pub(super) hidden_many: HiddenScratch, // where they are many
     pub(super) angles: Vec<f32>,   // (batch, pairs, 2): cosines and sines
-    pub(super) prepared: Activations,
+    pub(super) prepared: Activations, // what matrices read, but the last of a feed-forward network,
+    pub(super) hidden: Activations, // which reads this
     pub(super) attention: AttentionScratch,
     pub(super) experts: Option<ExpertScratch>,
     pub(super) logits: Vec<f32>, // (LOGIT_COLUMNS at most, vocabulary)
@@ -58,7 +61,8 @@ struct Sizes {
     keys: usize,
     values: usize,
     mixed: usize,
-    hidden: usize,
+    hidden_few: usize,
+    hidden: usize, // length of its column
     angles: usize,
     prepared: usize, // longest column that is multiplied with a matrix
     logits: usize,
@@ -80,9 +84,10 @@ impl Sizes {
             keys: heads(config.kv_heads, config.key_dim)?,
             values: heads(config.kv_heads, config.value_dim)?,
             mixed: mixed.checked_mul(batch)?,
-            hidden: batch.checked_mul(config.hidden)?,
+            hidden_few: batch.min(Hidden::MOST_FEW).checked_mul(config.hidden)?,
+            hidden: config.hidden,
             angles: batch.checked_mul(config.rope.dimensions)?,
-            prepared: config.width.max(mixed).max(config.hidden),
+            prepared: config.width.max(mixed),
             logits: config.vocabulary.checked_mul(batch.min(LOGIT_COLUMNS))?,
             experts: per_token(experts.map(|experts| experts.count))?,
             choices: per_token(experts.map(|experts| experts.used))?,
@@ -99,8 +104,8 @@ impl Sizes {
             self.keys,
             self.values,
             self.mixed,
-            self.hidden,
-            self.hidden,
+            self.hidden_few,
+            self.hidden_few,
             self.angles,
             self.logits,
             self.experts,
@@ -126,6 +131,8 @@ impl Scratch {
         floats
             .checked_add(choices)?
             .checked_add(Activations::bytes(cpu, batch, sizes.prepared))?
+            .checked_add(Activations::bytes(cpu, batch, sizes.hidden))?
+            .checked_add(HiddenScratch::bytes(threads, batch)?)?
             .checked_add(attention)
             .map(|bytes| bytes as u64)
     }
@@ -150,10 +157,12 @@ impl Scratch {
         let sizes = Sizes::new(config, batch).ok_or_else(full)?;
         let zeros = |length: usize| zeros(length).ok_or_else(full);
         // What cannot fail by itself is tried first with memory that can.
-        let bytes = Activations::bytes(cpu, batch, sizes.prepared);
-        Vec::<u8>::new()
-            .try_reserve_exact(bytes)
-            .map_err(|_| full())?;
+        let activations = |length: usize| {
+            Vec::<u8>::new()
+                .try_reserve_exact(Activations::bytes(cpu, batch, length))
+                .map_err(|_| full())?;
+            Ok(Activations::with_capacity(cpu, batch, length))
+        };
         let experts = match config.experts {
             None => None,
             Some(_) => {
@@ -178,10 +187,11 @@ impl Scratch {
             keys: zeros(sizes.keys)?,
             values: zeros(sizes.values)?,
             mixed: zeros(sizes.mixed)?,
-            gate: zeros(sizes.hidden)?,
-            up: zeros(sizes.hidden)?,
+            hidden_few: [zeros(sizes.hidden_few)?, zeros(sizes.hidden_few)?],
+            hidden_many: HiddenScratch::new(threads, batch).ok_or_else(full)?,
             angles: zeros(sizes.angles)?,
-            prepared: Activations::with_capacity(cpu, batch, sizes.prepared),
+            prepared: activations(sizes.prepared)?,
+            hidden: activations(sizes.hidden)?,
             attention: AttentionScratch::new(threads, config.heads, cache).ok_or_else(full)?,
             experts,
             logits: zeros(sizes.logits)?,
@@ -199,8 +209,6 @@ impl Scratch {
             Some(&self.keys),
             Some(&self.values),
             Some(&self.mixed),
-            Some(&self.gate),
-            Some(&self.up),
             Some(&self.logits),
             experts.map(|experts| &experts.gathered),
             experts.map(|experts| &experts.output),
@@ -209,6 +217,7 @@ impl Scratch {
             ask_for_huge_pages(buffer);
         }
         self.prepared.ask_for_huge_pages();
+        self.hidden.ask_for_huge_pages();
     }
 
     /// Tokens that a pass can take at a time.

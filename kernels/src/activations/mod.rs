@@ -7,10 +7,12 @@
 //! registers, but for a few columns of floats or bfloat16, which lie apart.
 
 mod bf16;
+mod filling;
 mod prepare;
 mod quantize;
 
 pub(crate) use bf16::{PAIRED, SMALLEST_WEIGHT};
+pub(crate) use filling::{Filling, Values};
 
 pub use prepare::Prepare;
 
@@ -183,6 +185,16 @@ impl Activations {
     /// Values per column.
     pub fn column_len(&self) -> usize {
         self.len
+    }
+
+    /// Whether all numbers are the same, bit for bit.
+    #[cfg(test)]
+    pub(crate) fn same_as(&self, other: &Activations) -> bool {
+        let bits = |floats: &[f32]| floats.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        self.codes == other.codes
+            && bits(&self.floats) == bits(&other.floats)
+            && self.pairs[..] == other.pairs[..]
+            && bits(&self.parted) == bits(&other.parted)
     }
 
     pub(crate) fn cpu(&self) -> Cpu {

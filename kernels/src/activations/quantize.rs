@@ -53,16 +53,15 @@ impl Block {
 
     /// Quantizes two blocks of values.
     #[inline(always)]
-    pub(super) fn quantize_two<S: Simd>(simd: S, x: &[f32; 2 * SUPER], blocks: &mut [Block; 2]) {
-        let (groups, _) = x.as_chunks::<GROUP>();
-        if const { S::TRANSPOSES } && sixteen_groups(simd, groups, blocks) {
+    pub(super) fn quantize_two<S: Simd>(simd: S, x: [&[f32; SUPER]; 2], blocks: &mut [Block; 2]) {
+        if const { S::TRANSPOSES } && sixteen_groups(simd, x, blocks) {
             return;
         }
-        for (g, x) in groups.iter().enumerate() {
-            let block = &mut blocks[g / GROUPS];
-            let g = g % GROUPS;
+        for (block, x) in blocks.iter_mut().zip(x) {
             let (codes, _) = block.codes.as_chunks_mut();
-            (block.scales[g], block.sums[g]) = group(simd, x, &mut codes[g]);
+            for (g, x) in x.as_chunks::<GROUP>().0.iter().enumerate() {
+                (block.scales[g], block.sums[g]) = group(simd, x, &mut codes[g]);
+            }
         }
     }
 
@@ -257,13 +256,15 @@ fn group<S: Floats>(simd: S, x: &[f32; GROUP], codes: &mut [u32; GROUP / 4]) -> 
 /// Quantizes the sixteen groups of two blocks, if all values are numbers that can be; tells whether they
 /// are.
 #[inline(always)]
-fn sixteen_groups<S: Floats>(simd: S, x: &[[f32; GROUP]], blocks: &mut [Block; 2]) -> bool {
+fn sixteen_groups<S: Floats>(simd: S, x: [&[f32; SUPER]; 2], blocks: &mut [Block; 2]) -> bool {
     // Value `i` of every group.
     let mut values = [simd.zero(); GROUP];
     for half in 0..2 {
         let mut rows = [simd.zero(); WIDTH];
-        for (row, x) in rows.iter_mut().zip(x) {
-            *row = simd.load(&x.as_chunks().0[half]);
+        for (rows, x) in rows.chunks_exact_mut(GROUPS).zip(x) {
+            for (row, x) in rows.iter_mut().zip(x.as_chunks::<GROUP>().0) {
+                *row = simd.load(&x.as_chunks().0[half]);
+            }
         }
         values[half * WIDTH..][..WIDTH].copy_from_slice(&simd.transposed(&rows));
     }
@@ -431,9 +432,9 @@ mod tests {
             #[inline(always)]
             fn run<S: Simd>(self, simd: S) -> [Block; 2] {
                 let mut blocks = [Block::ZERO; 2];
-                let mut padded = [0.0; 2 * SUPER];
-                padded[..self.0.len()].copy_from_slice(self.0);
-                Block::quantize_two(simd, &padded, &mut blocks);
+                let mut padded = [[0.0; SUPER]; 2];
+                padded.as_flattened_mut()[..self.0.len()].copy_from_slice(self.0);
+                Block::quantize_two(simd, padded.each_ref(), &mut blocks);
                 blocks
             }
         }

@@ -36,8 +36,11 @@
 
 mod ahead;
 mod float;
+mod hidden;
 mod quantized;
 mod tiled;
+
+pub use hidden::{Hidden, HiddenInputs, HiddenScratch};
 
 use crate::activations::{Activations, Precision};
 use crate::aligned::LINE;
@@ -105,7 +108,6 @@ impl<'a> Matrix<'a> {
 
 /// A job that computes `out[c, r] = sum over k of weights[r, k] * x[c, k]`.
 pub struct MatMul<'a> {
-    cpu: Cpu,
     weights: Matrix<'a>,
     x: &'a Activations,
     out: SharedOutput<'a, f32>,
@@ -121,7 +123,8 @@ const LEAST_BYTES: usize = 64 << 10;
 /// The same, at most: so many that the stream of weights is seldom interrupted.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Rows that a thread claims at once when there are many columns.
+/// Rows that a thread claims at once when there are several columns: so many at the end, twice as many
+/// before, whose sums then are in one buffer.
 const CHUNK_ROWS: usize = 64;
 
 /// Rows of a chunk are a multiple of this, which every instruction set's rows per vector divides.
@@ -158,12 +161,12 @@ impl<'a> MatMul<'a> {
         .next_multiple_of(ROWS_MULTIPLE)
         .max(ROWS_MULTIPLE);
         let most = if streams {
-            rows_of(MOST_BYTES).max(least)
+            rows_of(MOST_BYTES)
         } else {
-            least
-        };
+            2 * CHUNK_ROWS
+        }
+        .max(least);
         MatMul {
-            cpu: x.cpu(),
             weights,
             x,
             out: SharedOutput::new(out),
@@ -173,7 +176,7 @@ impl<'a> MatMul<'a> {
     }
 
     /// Computes chunks of rows until none is left. Any number of threads may call it at once; each takes
-    /// up to about 170 KB of its stack.
+    /// up to about 300 KB of its stack.
     pub fn work(&self) {
         if self.x.columns() == 0 || self.weights.cols == 0 {
             return;
@@ -183,46 +186,44 @@ impl<'a> MatMul<'a> {
         let mut claim = owner.claim();
         while let Some(claimed) = claim {
             claim = owner.claim();
-            let chunk = Chunk {
-                job: self,
+            Rows {
+                weights: self.weights,
+                x: self.x,
+                panels: 0..self.x.panels().count(),
+                out: &self.out,
+                stride: self.weights.rows,
+                base: 0,
+                then: claim.as_ref().map_or(claimed.start, |rows| rows.start),
                 rows: claimed,
-                then: claim.as_ref().map(|rows| rows.start),
-            };
-            self.weights.format.run(chunk);
+                near: self.near,
+            }
+            .multiply();
         }
     }
 }
 
-/// Rows of a product that one thread has claimed.
-struct Chunk<'j, 'a> {
-    job: &'j MatMul<'a>,
-    rows: Range<usize>,
-    /// Where the same thread goes on.
-    then: Option<usize>,
-}
-
-impl BlockTask for Chunk<'_, '_> {
+impl BlockTask for &Rows<'_> {
     type Output = ();
 
     fn run<B: Block + Weights>(self) {
-        let cpu = match self.job.weights.rows {
+        let cpu = match self.weights.rows {
             // Fewer rows than a vector has lanes: one at a time, which gives the same bits.
-            rows if rows < self.job.cpu.matrix_rows() && !B::any_rows(self.job.x) => Cpu::SCALAR,
-            _ => self.job.cpu,
+            rows if rows < self.x.cpu().matrix_rows() && !B::any_rows(self.x) => Cpu::SCALAR,
+            _ => self.x.cpu(),
         };
-        cpu.run(ChunkOf::<B> {
-            chunk: self,
+        cpu.run(RowsOf::<B> {
+            rows: self,
             block: PhantomData,
         });
     }
 }
 
-struct ChunkOf<'j, 'a, B> {
-    chunk: Chunk<'j, 'a>,
+struct RowsOf<'r, 'a, B> {
+    rows: &'r Rows<'a>,
     block: PhantomData<B>,
 }
 
-impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
+impl<B: Weights> Kernel for RowsOf<'_, '_, B> {
     type Output = ();
 
     const BYTE_TABLES: bool = B::BYTE_TABLES;
@@ -231,7 +232,7 @@ impl<B: Weights> Kernel for ChunkOf<'_, '_, B> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        B::multiply(simd, &Rows::new(&self.chunk));
+        B::multiply(simd, self.rows);
     }
 }
 
@@ -256,12 +257,19 @@ pub(crate) trait Weights {
     fn multiply<S: Simd>(simd: S, rows: &Rows<'_>);
 }
 
-/// Rows to multiply, all columns of activations, and where the results go: what the kernels see of
-/// a job.
+/// Rows to multiply, columns of activations, and where the results go: what the kernels see of a job.
 pub(crate) struct Rows<'a> {
     weights: Matrix<'a>,
     x: &'a Activations,
+    /// The panels of columns: all, unless columns are many.
+    panels: Range<usize>,
     out: &'a SharedOutput<'a, f32>,
+    /// From the results of a column to those of the next.
+    stride: usize,
+    /// The place that the results of the first row in the first column have or would have, below the
+    /// beginning of `out`.
+    base: usize,
+    /// The rows, which nobody else multiplies with these columns.
     rows: Range<usize>,
     /// The row to multiply after these; these again, if there is none.
     then: usize,
@@ -269,17 +277,16 @@ pub(crate) struct Rows<'a> {
     near: usize,
 }
 
-impl<'a> Rows<'a> {
-    fn new(chunk: &Chunk<'a, 'a>) -> Rows<'a> {
-        let job = chunk.job;
-        Rows {
-            weights: job.weights,
-            x: job.x,
-            out: &job.out,
-            rows: chunk.rows.clone(),
-            then: chunk.then.unwrap_or(chunk.rows.start),
-            near: job.near,
-        }
+impl Rows<'_> {
+    /// Multiplies them.
+    fn multiply(&self) {
+        self.weights.format.run(self);
+    }
+
+    /// Where the result of a row in a column goes.
+    #[inline(always)]
+    fn place(&self, column: usize, row: usize) -> usize {
+        column * self.stride + row - self.base
     }
 
     /// Asks for the places of the results of `rows` in `column`, to be written.
@@ -288,7 +295,7 @@ impl<'a> Rows<'a> {
         let start = self
             .out
             .address()
-            .wrapping_add(column * self.weights.rows + rows.start);
+            .wrapping_add(self.place(column, rows.start));
         for line in (0..rows.len() * size_of::<f32>()).step_by(LINE) {
             simd.prefetch_to_write(start.wrapping_byte_add(line).cast());
         }
@@ -299,9 +306,9 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     fn write(&self, column: usize, row: usize, results: &[f32]) {
         assert!(self.rows.start <= row && row + results.len() <= self.rows.end);
-        let start = column * self.weights.rows + row;
-        // SAFETY: the rows are among those claimed by this thread, and no row is claimed twice, so
-        // nobody else has a piece with their results.
+        let start = self.place(column, row);
+        // SAFETY: the rows are among those of this thread, which nobody else multiplies with these
+        // columns, so nobody else has a piece with their results.
         let out = unsafe { self.out.piece(start..start + results.len()) };
         out.copy_from_slice(results);
     }
@@ -313,10 +320,10 @@ impl<'a> Rows<'a> {
         let rows = &panel.rows;
         debug_assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
         if rows.len() == S::ROWS {
-            let start = column * self.weights.rows;
+            let start = self.place(column, rows.start);
             // SAFETY: as in `write`; the piece is as many floats as a vector has.
             unsafe {
-                let out = self.out.piece(start + rows.start..start + rows.end);
+                let out = self.out.piece(start..start + rows.len());
                 return simd.store_float(out.as_mut_ptr(), results);
             }
         }

@@ -1,6 +1,6 @@
 //! Many columns: the loops over panels of rows, blocks of weights and panels of columns.
 //!
-//! For every 64 rows and block of 256 weights, the weights of one panel of rows after the other are
+//! For every 128 rows and block of 256 weights, the weights of one panel of rows after the other are
 //! unpacked into a tile, and the tile is multiplied with all columns. So the columns' words of a
 //! block are read from the second-level cache for all panels but the first, and every tile from the
 //! first-level cache for all columns but the first. Sums lie in a buffer in the order in which they
@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::ptr;
 
 /// Rows whose sums are in the buffer at once, if there are many columns.
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 
 /// Columns whose sums are in the buffer at once.
 const COLUMNS: usize = 512;
@@ -188,12 +188,12 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
         }
         // SAFETY: all of them have been written.
         let tiles = unsafe { &mut *(ptr::from_mut(room) as *mut [T::Tile]) };
-        let mut first = 0;
-        while first < panels.count() {
+        let mut first = rows.panels.start;
+        while first < rows.panels.end {
             // As many panels of columns as fit the buffer.
             let start = panels.get(first).start;
             let mut last = first + 1;
-            while last < panels.count() && panels.get(last).end <= start + COLUMNS {
+            while last < rows.panels.end && panels.get(last).end <= start + COLUMNS {
                 last += 1;
             }
             let columns = start..panels.get(last - 1).end;
