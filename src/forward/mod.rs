@@ -93,6 +93,12 @@ impl<'a> Pass<'a> {
             self.attend(index, layer);
             self.join(layer);
         }
+        // What the last layer left.
+        let width = self.parts.config.width;
+        let length = self.tokens * width;
+        let residual = &mut self.scratch.residual[..length];
+        self.tools
+            .add(width, residual, &self.scratch.change[..length]);
         Ok(())
     }
 
@@ -143,8 +149,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// The first half of a layer: leaves what the attention adds in `change`, and what it read in
-    /// `normed`.
+    /// The first half of a layer: adds what the layer before left in `change`, leaves there what the
+    /// attention adds, and what it read in `normed`.
     fn attend(&mut self, index: usize, layer: &Layer) {
         let config = self.parts.config;
         let tokens = self.tokens;
@@ -168,9 +174,15 @@ impl<'a> Pass<'a> {
         let mixed = &mut mixed[..tokens * config.heads * config.value_dim];
         let change = &mut change[..tokens * config.width];
 
-        let residual = &residual[..tokens * config.width];
-        self.tools
-            .norm(config, &layer.attention_norm, residual, normed);
+        let residual = &mut residual[..tokens * config.width];
+        let norm = &layer.attention_norm;
+        match index {
+            0 => self.tools.norm(config, norm, residual, normed),
+            _ => {
+                let norm = (config, norm);
+                self.tools.add_and_norm(norm, residual, change, normed);
+            }
+        }
         let (query, key, value) = (&layer.query, &layer.key, &layer.value);
         let precision = query.matrix.precision();
         let precision = precision.and(key.matrix.precision());
@@ -217,7 +229,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The second half of a layer: adds what the attention and the feed-forward network give.
+    /// The second half of a layer: adds what the attention gives, and leaves in `change` what the
+    /// feed-forward network gives.
     fn join(&mut self, layer: &Layer) {
         let config = self.parts.config;
         let length = self.tokens * config.width;
@@ -227,12 +240,10 @@ impl<'a> Pass<'a> {
         let change = &self.scratch.change[..length];
         let norm = layer.feed_forward_norm.as_ref();
         match config.residual {
-            Residual::Sequential => {
-                tools.add(config.width, residual, change);
-                if let Some(norm) = norm {
-                    tools.norm(config, norm, residual, normed);
-                }
-            }
+            Residual::Sequential => match norm {
+                Some(norm) => tools.add_and_norm((config, norm), residual, change, normed),
+                None => tools.add(config.width, residual, change),
+            },
             Residual::Parallel => {
                 if let Some(norm) = norm {
                     tools.norm(config, norm, residual, normed);
@@ -246,12 +257,10 @@ impl<'a> Pass<'a> {
                 experts::mix(tools, config, (router, experts), self.scratch, self.tokens);
             }
         }
-        let residual = &mut self.scratch.residual[..length];
-        let change = &mut self.scratch.change[..length];
         if let Some(norm) = &layer.feed_forward_post_norm {
+            let change = &mut self.scratch.change[..length];
             tools.norm_in_place(config, norm, change);
         }
-        tools.add(config.width, residual, change);
     }
 
     /// `change = mlp(normed)`.

@@ -25,6 +25,23 @@ impl Tools<'_> {
             .for_each(rows, |(x, out)| norm_row(self.cpu, config, norm, x, out));
     }
 
+    /// `x += y`, and each row of `out` is the norm of the row of `x`.
+    pub(super) fn add_and_norm(
+        self,
+        (config, norm): (&Config, &Norm),
+        x: &mut [f32],
+        y: &[f32],
+        out: &mut [f32],
+    ) {
+        let length = norm.weight.len();
+        let rows = x.chunks_exact_mut(length).zip(y.chunks_exact(length));
+        let rows = rows.zip(out.chunks_exact_mut(length));
+        self.team.for_each(rows, |((x, y), out)| {
+            self.cpu.add(x, y);
+            norm_row(self.cpu, config, norm, x, out);
+        });
+    }
+
     /// Each row of `x` becomes its norm.
     pub(super) fn norm_in_place(self, config: &Config, norm: &Norm, x: &mut [f32]) {
         let rows = x.chunks_exact_mut(norm.weight.len());

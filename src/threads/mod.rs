@@ -27,6 +27,13 @@ use board::{Board, Pass};
 /// More threads than this are refused: it is beyond every machine this runs on.
 const MOST_THREADS: usize = 1024;
 
+/// Items that [`Team::for_each`] hands to a thread at once, at most: threads that take one each time
+/// spend as long waiting for each other as a short row takes.
+const FOR_EACH_MOST: usize = 8;
+
+/// Times that it hands out items, at least.
+const FOR_EACH_CLAIMS: usize = 32;
+
 /// The threads that models and sessions compute with. Clones share the same threads, and any
 /// number of sessions may use them at the same time.
 #[derive(Clone)]
@@ -160,14 +167,19 @@ impl Team<'_> {
         if self.pass.is_none() || items.len() < 2 {
             return items.for_each(each);
         }
+        // Several at a time, unless they are so few that threads would end at different times.
+        let at_once = (items.len() / FOR_EACH_CLAIMS).clamp(1, FOR_EACH_MOST);
         let items = Mutex::new(items);
         self.run(&|| {
             loop {
-                let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
-                match item {
-                    Some(item) => each(item),
-                    None => break,
+                let mut claimed = [const { None }; FOR_EACH_MOST];
+                let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
+                claimed[..at_once].fill_with(|| items.next());
+                drop(items);
+                if claimed[0].is_none() {
+                    break;
                 }
+                claimed.into_iter().flatten().for_each(&each);
             }
         });
     }
