@@ -21,6 +21,12 @@ pub(super) fn at_once<S: Floats>(left: usize) -> usize {
     }
 }
 
+/// Whether scores of so many rows are computed for two tiles of keys at once, so that a query is read
+/// once for both: where the sums have registers, and rows are so many that arithmetic is the limit.
+pub(super) const fn two_tiles<S: Floats>(rows: usize) -> bool {
+    rows >= 8 && 2 * rows <= S::ACCUMULATORS
+}
+
 /// Something to do with `R` rows.
 pub(super) trait OfRows<S: Simd> {
     /// Implementations are `#[inline(always)]`.

@@ -18,7 +18,7 @@
 //! largest of its chunk, a 256th of what the rounding of a key or value to a byte is off by. Whole
 //! sums do not depend on their order; the sum over blocks is taken in theirs by fused multiply-adds.
 
-use super::by_rows::{OfRows, some_rows, some_rows_mut};
+use super::by_rows::{OfRows, some_rows, some_rows_mut, two_tiles};
 use super::cache::{KEY_BLOCK, VALUE_BLOCK};
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, bounded, magnitude};
@@ -63,41 +63,78 @@ pub(super) struct Scores<'s, 'k> {
 
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
-    fn run<const R: usize>(self, simd: S) {
-        let (row, tiles) = self.at;
+    fn run<const R: usize>(mut self, simd: S) {
+        let Range { start, end } = self.at.1;
+        let mut tile = start;
+        if const { two_tiles::<S>(R) } {
+            while tile + 2 <= end {
+                self.tiles::<S, R, 2>(simd, tile);
+                tile += 2;
+            }
+        }
+        while tile < end {
+            self.tiles::<S, R, 1>(simd, tile);
+            tile += 1;
+        }
+    }
+}
+
+impl Scores<'_, '_> {
+    /// The scores of `R` rows for `T` tiles, the first of which is number `tile`.
+    #[inline(always)]
+    fn tiles<S: Floats, const R: usize, const T: usize>(&mut self, simd: S, tile: usize) {
+        let row = self.at.0;
         let (keys, (queries, factors)) = (self.keys, self.queries);
         let weights: &mut [_; R] = some_rows_mut(self.weights, row);
         let factors: &[_; R] = some_rows(factors, row);
         let blocks = queries.len();
         let numbers = keys.numbers.as_chunks::<KEY_BLOCK>().0;
-        for tile in tiles {
-            let mut sums = [simd.zero(); R];
-            let keys_of_tile = &numbers[tile * blocks..(tile + 1) * blocks];
-            for (index, (queries, block)) in queries.iter().zip(keys_of_tile).enumerate() {
-                let queries: &[_; R] = some_rows(queries, row);
-                if !keys.ahead.is_empty() {
+        let numbers = &numbers[tile * blocks..(tile + T) * blocks];
+        let mut sums = [[simd.zero(); R]; T];
+        for (index, queries) in queries.iter().enumerate() {
+            let queries: &[_; R] = some_rows(queries, row);
+            if !keys.ahead.is_empty() {
+                for tile in tile..tile + T {
                     let near = keys.ahead.as_ptr();
                     let near = near.wrapping_add((tile * blocks + index) * KEY_BLOCK);
                     for line in 0..KEY_BLOCK.div_ceil(LINE) {
                         Floats::prefetch(simd, near.wrapping_add(line * LINE));
                     }
                 }
-                let block = block.as_chunks::<WIDTH>().0;
-                let mut whole = [simd.no_products(); R];
-                for i in 0..PAIRS {
-                    let pairs = simd.load_pairs(&block[1 + i]);
-                    for r in 0..R {
-                        whole[r] = simd.add_products_of(whole[r], pairs, &queries[r][i]);
+            }
+            let mut of_tiles = [numbers[index].as_chunks::<WIDTH>().0; T];
+            for t in 1..T {
+                of_tiles[t] = numbers[t * blocks + index].as_chunks().0;
+            }
+            let mut whole = [[simd.no_products(); R]; T];
+            for i in 0..PAIRS {
+                let mut pairs = [simd.load_pairs(&of_tiles[0][1 + i]); T];
+                for t in 1..T {
+                    pairs[t] = simd.load_pairs(&of_tiles[t][1 + i]);
+                }
+                for r in 0..R {
+                    if T == 1 {
+                        whole[0][r] = simd.add_products_of(whole[0][r], pairs[0], &queries[r][i]);
+                        continue;
+                    }
+                    let query = simd.splat_pair(queries[r][i]);
+                    for t in 0..T {
+                        whole[t][r] = simd.add_products(whole[t][r], pairs[t], query);
                     }
                 }
-                let scale = simd.load_f16(&block[0]);
+            }
+            for t in 0..T {
+                let scale = simd.load_f16(&of_tiles[t][0]);
                 for r in 0..R {
-                    sums[r] = simd.multiply_add(simd.whole_to_float(whole[r]), scale, sums[r]);
+                    let product = simd.whole_to_float(whole[t][r]);
+                    sums[t][r] = simd.multiply_add(product, scale, sums[t][r]);
                 }
             }
+        }
+        for (t, sums) in sums.into_iter().enumerate() {
             for r in 0..R {
                 let score = simd.mul(sums[r], simd.splat(factors[r]));
-                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile + t]);
             }
         }
     }

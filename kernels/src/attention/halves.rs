@@ -7,7 +7,7 @@
 //! The innermost loops see arrays of known length at constant distances: one address for all rows,
 //! and no bound to check.
 
-use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut};
+use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut, two_tiles};
 use super::{CHUNK, ROWS};
 use crate::isa::{Floats, Simd, WIDTH};
 use std::ops::Range;
@@ -61,59 +61,105 @@ pub(super) struct Scores<'s, 'k> {
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
     fn run<const R: usize>(self, simd: S) {
-        let (row, tiles) = self.at;
+        let (row, Range { start, end }) = self.at;
         let weights: &mut [_; R] = some_rows_mut(self.weights, row);
-        for tile in tiles {
-            score_tile(simd, (row, tile), self.keys, self.queries, weights);
+        let mut tile = start;
+        if const { two_tiles::<S>(R) } {
+            while tile + 2 <= end {
+                score_tiles::<S, R, 2>(simd, (row, tile), self.keys, self.queries, weights);
+                tile += 2;
+            }
+        }
+        while tile < end {
+            score_tiles::<S, R, 1>(simd, (row, tile), self.keys, self.queries, weights);
+            tile += 1;
         }
     }
 }
 
-/// The scores of `R` rows for tile `tile`.
+/// The scores of `R` rows for `T` tiles, the first of which is number `tile`.
 #[inline(always)]
-fn score_tile<S: Floats, const R: usize>(
+fn score_tiles<S: Floats, const R: usize, const T: usize>(
     simd: S,
     (row, tile): (usize, usize),
     (keys, dims): (Stream<'_>, usize),
     queries: &[Queries],
     weights: &mut [[f32; CHUNK]; R],
 ) {
-    let near = keys.ahead.as_ptr().wrapping_add(tile * dims * WIDTH);
-    let keys_of_tile = &keys.numbers.as_chunks::<WIDTH>().0[tile * dims..(tile + 1) * dims];
-    let mut sums = [simd.zero(); R];
+    let numbers = keys.numbers.as_chunks::<WIDTH>().0;
+    let mut of_tiles = [&numbers[..0]; T];
+    for (t, of_tile) in of_tiles.iter_mut().enumerate() {
+        *of_tile = &numbers[(tile + t) * dims..(tile + t + 1) * dims];
+    }
+    let mut sums = [[simd.zero(); R]; T];
     for (group, queries) in queries.iter().enumerate() {
         let queries: &[_; R] = some_rows(queries, row);
         let dim = group * WIDTH;
         if !keys.ahead.is_empty() {
-            let near = near.wrapping_add(dim * WIDTH);
-            for line in 0..WIDTH * WIDTH / LINE {
-                simd.prefetch(near.wrapping_add(line * LINE));
+            for tile in tile..tile + T {
+                let near = keys
+                    .ahead
+                    .as_ptr()
+                    .wrapping_add((tile * dims + dim) * WIDTH);
+                for line in 0..WIDTH * WIDTH / LINE {
+                    simd.prefetch(near.wrapping_add(line * LINE));
+                }
             }
         }
         // With a constant count the loop has no bound to check and is unrolled.
-        match keys_of_tile[dim..].first_chunk::<WIDTH>() {
-            Some(keys) => {
-                for i in 0..WIDTH {
-                    let key = simd.load_f16(&keys[i]);
-                    for r in 0..R {
-                        let query = simd.splat(queries[r][i]);
-                        sums[r] = simd.multiply_add(key, query, sums[r]);
-                    }
-                }
+        let mut whole = [&[[0; WIDTH]; WIDTH]; T];
+        let mut all_whole = true;
+        for (whole, keys) in whole.iter_mut().zip(of_tiles) {
+            match keys[dim..].first_chunk() {
+                Some(keys) => *whole = keys,
+                None => all_whole = false,
             }
-            None => {
-                for (i, key) in keys_of_tile[dim..].iter().enumerate() {
-                    let key = simd.load_f16(key);
-                    for r in 0..R {
-                        let query = simd.splat(queries[r][i]);
-                        sums[r] = simd.multiply_add(key, query, sums[r]);
-                    }
+        }
+        if all_whole {
+            for i in 0..WIDTH {
+                let mut keys = [&whole[0][i]; T];
+                for t in 1..T {
+                    keys[t] = &whole[t][i];
                 }
+                add_products(simd, keys, (queries, i), &mut sums);
+            }
+        } else {
+            for i in 0..dims - dim {
+                let mut keys = [&of_tiles[0][dim + i]; T];
+                for t in 1..T {
+                    keys[t] = &of_tiles[t][dim + i];
+                }
+                add_products(simd, keys, (queries, i), &mut sums);
             }
         }
     }
+    for (t, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
+            simd.store(
+                sums[r],
+                &mut weights[r].as_chunks_mut::<WIDTH>().0[tile + t],
+            );
+        }
+    }
+}
+
+/// Adds the products of a dimension of each tile's keys with number `i` of each row's.
+#[inline(always)]
+fn add_products<S: Floats, const R: usize, const T: usize>(
+    simd: S,
+    keys: [&[u16; WIDTH]; T],
+    (queries, i): (&[[f32; WIDTH]; R], usize),
+    sums: &mut [[S::Vector; R]; T],
+) {
+    let mut wide = [simd.load_f16(keys[0]); T];
+    for t in 1..T {
+        wide[t] = simd.load_f16(keys[t]);
+    }
     for r in 0..R {
-        simd.store(sums[r], &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+        let query = simd.splat(queries[r][i]);
+        for t in 0..T {
+            sums[t][r] = simd.multiply_add(wide[t], query, sums[t][r]);
+        }
     }
 }
 

@@ -27,7 +27,7 @@
 //! Whole sums do not depend on their order, so loops may be blocked in any way, and the bits are
 //! the same.
 
-use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut};
+use super::by_rows::{OfRows, OfVectors, by_vectors, some_rows, some_rows_mut, two_tiles};
 use super::cache::KEY_SCALES;
 use super::halves::{LINE, Stream};
 use super::pairs::{PAIRS, Queries, SHORT_MOST, SMALLEST, Weights, shorten, unit};
@@ -78,21 +78,43 @@ pub(super) struct Scores<'s, 'k> {
 
 impl<S: Simd> OfRows<S> for Scores<'_, '_> {
     #[inline(always)]
-    fn run<const R: usize>(self, simd: S) {
-        let (row, tiles) = self.at;
+    fn run<const R: usize>(mut self, simd: S) {
+        let Range { start, end } = self.at.1;
+        let mut tile = start;
+        if const { two_tiles::<S>(R) } {
+            while tile + 2 <= end {
+                self.tiles::<S, R, 2>(simd, tile);
+                tile += 2;
+            }
+        }
+        while tile < end {
+            self.tiles::<S, R, 1>(simd, tile);
+            tile += 1;
+        }
+    }
+}
+
+impl Scores<'_, '_> {
+    /// The scores of `R` rows for `T` tiles, the first of which is number `tile`.
+    #[inline(always)]
+    fn tiles<S: Floats, const R: usize, const T: usize>(&mut self, simd: S, tile: usize) {
+        let row = self.at.0;
         let ((keys, pairs), (queries, factors)) = (self.keys, self.queries);
         let weights: &mut [_; R] = some_rows_mut(self.weights, row);
         let factors: &[_; R] = some_rows(factors, row);
         let tile_units = KEY_SCALES + pairs * PAIR_UNITS;
-        for tile in tiles {
-            let units = &keys.numbers[tile * tile_units..(tile + 1) * tile_units];
+        let units = &keys.numbers[tile * tile_units..(tile + T) * tile_units];
+        let mut of_tiles = [(units, units.as_chunks::<PAIR_UNITS>().0); T];
+        for (of_tile, units) in of_tiles.iter_mut().zip(units.chunks_exact(tile_units)) {
             let (scales, units) = units.split_at(KEY_SCALES);
-            let words = units.as_chunks::<PAIR_UNITS>().0;
-            let mut sums = [simd.no_products(); R];
-            for (group, queries) in queries.iter().enumerate() {
-                let queries: &[_; R] = some_rows(queries, row);
-                let first = group * PAIRS;
-                if !keys.ahead.is_empty() {
+            *of_tile = (scales, units.as_chunks().0);
+        }
+        let mut sums = [[simd.no_products(); R]; T];
+        for (group, queries) in queries.iter().enumerate() {
+            let queries: &[_; R] = some_rows(queries, row);
+            let first = group * PAIRS;
+            if !keys.ahead.is_empty() {
+                for tile in tile..tile + T {
                     // The values of as many positions, which take about as much.
                     let near = keys.ahead.as_ptr();
                     let near = near.wrapping_add(CHUNK + (tile * pairs + first) * PAIR_UNITS);
@@ -100,35 +122,71 @@ impl<S: Simd> OfRows<S> for Scores<'_, '_> {
                         Floats::prefetch(simd, near.wrapping_add(line * LINE));
                     }
                 }
-                // With a constant count the loop has no bound to check and is unrolled.
-                match words[first..].first_chunk::<PAIRS>() {
-                    Some(words) => {
-                        for i in 0..PAIRS {
-                            let key = simd.load_words(&words[i]);
-                            for r in 0..R {
-                                sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
-                            }
-                        }
-                    }
-                    None => {
-                        for (i, words) in words[first..].iter().enumerate() {
-                            let key = simd.load_words(words);
-                            for r in 0..R {
-                                sums[r] = simd.add_products_of(sums[r], key, &queries[r][i]);
-                            }
-                        }
-                    }
+            }
+            // With a constant count the loop has no bound to check and is unrolled.
+            let mut whole = [&[[0; PAIR_UNITS]; PAIRS]; T];
+            let mut all_whole = true;
+            for (whole, (_, words)) in whole.iter_mut().zip(of_tiles) {
+                match words[first..].first_chunk() {
+                    Some(words) => *whole = words,
+                    None => all_whole = false,
                 }
             }
-            let scale = match scales.first_chunk() {
+            if all_whole {
+                for i in 0..PAIRS {
+                    let mut words = [&whole[0][i]; T];
+                    for t in 1..T {
+                        words[t] = &whole[t][i];
+                    }
+                    add_products(simd, words, (queries, i), &mut sums);
+                }
+            } else {
+                for i in 0..pairs - first {
+                    let mut words = [&of_tiles[0].1[first + i]; T];
+                    for t in 1..T {
+                        words[t] = &of_tiles[t].1[first + i];
+                    }
+                    add_products(simd, words, (queries, i), &mut sums);
+                }
+            }
+        }
+        for (t, sums) in sums.into_iter().enumerate() {
+            let scale = match of_tiles[t].0.first_chunk() {
                 Some(scales) => simd.load_f16(scales),
                 None => unreachable!("a tile of keys has scales"),
             };
             for r in 0..R {
                 let score = simd.mul(simd.whole_to_float(sums[r]), scale);
                 let score = simd.mul(score, simd.splat(factors[r]));
-                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile]);
+                simd.store(score, &mut weights[r].as_chunks_mut::<WIDTH>().0[tile + t]);
             }
+        }
+    }
+}
+
+/// Adds the products of a pair of dimensions of each tile's keys with number `i` of each row's.
+#[inline(always)]
+fn add_products<S: Floats, const R: usize, const T: usize>(
+    simd: S,
+    words: [&[u16; PAIR_UNITS]; T],
+    (queries, i): (&[[i32; PAIRS]; R], usize),
+    sums: &mut [[S::Whole; R]; T],
+) {
+    if T == 1 {
+        let key = simd.load_words(words[0]);
+        for r in 0..R {
+            sums[0][r] = simd.add_products_of(sums[0][r], key, &queries[r][i]);
+        }
+        return;
+    }
+    let mut keys = [simd.load_words(words[0]); T];
+    for t in 1..T {
+        keys[t] = simd.load_words(words[t]);
+    }
+    for r in 0..R {
+        let query = simd.splat_pair(queries[r][i]);
+        for t in 0..T {
+            sums[t][r] = simd.add_products(sums[t][r], keys[t], query);
         }
     }
 }
@@ -148,39 +206,57 @@ pub(super) fn widen_scales<S: Floats>(
     }
 }
 
-/// Makes the scores of a row in the `tiles` of a chunk weights, powers of two relative to `most`,
-/// and those, times the `scales` of the values, whole numbers. Returns the sum of the weights, and
-/// what a product with the whole numbers must be multiplied with. `scores` are lost.
+/// Makes the scores of some rows in the `tiles` of a chunk weights, powers of two relative to `most`,
+/// and those, times the `scales` of the values, whole numbers. Returns for each row the sum of the
+/// weights, and what a product with the whole numbers must be multiplied with. `scores` are lost.
+///
+/// Several rows at a time, because the steps of one wait for each other.
 #[inline(always)]
-pub(super) fn weights<S: Floats>(
+pub(super) fn weights<S: Floats, const R: usize>(
     simd: S,
     tiles: Range<usize>,
-    (scores, most): (&mut [f32; CHUNK], f32),
+    (scores, most): (&mut [[f32; CHUNK]; R], &[f32; R]),
     scales: &[f32; CHUNK],
-    rounded: &mut Weights,
-) -> (f32, f32) {
-    let scores = &mut scores.as_chunks_mut::<WIDTH>().0[tiles.clone()];
-    let scales = &scales.as_chunks::<WIDTH>().0[tiles.clone()];
-    let rounded = &mut rounded.as_chunks_mut().0[tiles];
-    let most = simd.splat(most);
-    let (mut total, mut largest, mut sum) = (simd.zero(), simd.zero(), simd.zero());
-    for (score, scale) in scores.iter_mut().zip(scales) {
-        let weight = exp2(simd, simd.sub(simd.load(score), most));
-        total = simd.add(total, weight);
-        // A product that is not a number, of a scale that is none and no weight, counts as zero.
-        let product = simd.max(simd.mul(weight, simd.load(scale)), simd.zero());
-        largest = simd.max(product, largest);
-        sum = simd.add(sum, product);
-        simd.store(product, score);
+    rounded: &mut [Weights; R],
+) -> ([f32; R], [f32; R]) {
+    let scales = &scales.as_chunks::<WIDTH>().0;
+    let mut totals = [simd.zero(); R];
+    let mut largest = [simd.zero(); R];
+    let mut sums = [simd.zero(); R];
+    for tile in tiles.clone() {
+        let scale = simd.load(&scales[tile]);
+        for r in 0..R {
+            let score = &mut scores[r].as_chunks_mut::<WIDTH>().0[tile];
+            let weight = exp2(simd, simd.sub(simd.load(score), simd.splat(most[r])));
+            totals[r] = simd.add(totals[r], weight);
+            // A product that is not a number, of a scale that is none and no weight, counts as zero.
+            let product = simd.max(simd.mul(weight, scale), simd.zero());
+            largest[r] = simd.max(product, largest[r]);
+            sums[r] = simd.add(sums[r], product);
+            simd.store(product, score);
+        }
     }
-    let (largest, sum) = (simd.maximum(largest), simd.sum(sum));
-    let unit = (largest / SHORT_MOST).max(sum / WEIGHTS_MOST);
-    let inverse = simd.splat(if largest > SMALLEST { 1.0 / unit } else { 0.0 });
-    for (product, rounded) in scores.iter().zip(rounded) {
-        // At most SHORT_MOST and its rounding, the nearest of which is that.
-        simd.store_pairs(simd.mul(simd.load(product), inverse), rounded);
+    let (mut total, mut units, mut inverses) = ([0.0; R], [0.0; R], [0.0; R]);
+    for r in 0..R {
+        let (largest, sum) = (simd.maximum(largest[r]), simd.sum(sums[r]));
+        units[r] = (largest / SHORT_MOST).max(sum / WEIGHTS_MOST);
+        inverses[r] = if largest > SMALLEST {
+            1.0 / units[r]
+        } else {
+            0.0
+        };
+        total[r] = simd.sum(totals[r]);
     }
-    (simd.sum(total), unit)
+    for r in 0..R {
+        let inverse = simd.splat(inverses[r]);
+        let products = &scores[r].as_chunks::<WIDTH>().0[tiles.clone()];
+        let rounded = &mut rounded[r].as_chunks_mut().0[tiles.clone()];
+        for (product, rounded) in products.iter().zip(rounded) {
+            // At most SHORT_MOST and its rounding, the nearest of which is that.
+            simd.store_pairs(simd.mul(simd.load(product), inverse), rounded);
+        }
+    }
+    (total, units)
 }
 
 /// What values are weighed by.

@@ -232,7 +232,9 @@ impl<B: Weights> Kernel for RowsOf<'_, '_, B> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        B::multiply(simd, self.rows);
+        // A copy that nothing else can reach, so that no number of it is read twice.
+        let rows = self.rows.clone();
+        B::multiply(simd, &rows);
     }
 }
 
@@ -258,6 +260,7 @@ pub(crate) trait Weights {
 }
 
 /// Rows to multiply, columns of activations, and where the results go: what the kernels see of a job.
+#[derive(Clone)]
 pub(crate) struct Rows<'a> {
     weights: Matrix<'a>,
     x: &'a Activations,

@@ -2,7 +2,7 @@
 //! chunks of that.
 
 use super::{Attention, Block, Split};
-use crate::attention::by_rows::{at_once, by_rows};
+use crate::attention::by_rows::{at_once, by_rows, some_rows, some_rows_mut};
 use crate::attention::cache::{KvShape, KvType};
 use crate::attention::halves::{self, Stream};
 use crate::attention::shorts::{self, Rounded};
@@ -288,8 +288,6 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
             _ => &[],
         };
         let span = if alone { SPAN } else { CHUNK };
-        let weights = &mut *space.weights;
-
         let mut first = tiles.start;
         while first < tiles.end {
             let few = first..tiles.end.min(first + TILES);
@@ -312,7 +310,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
                             at,
                             keys,
                             queries,
-                            weights,
+                            weights: &mut *space.weights,
                         };
                         by_rows(simd, count, task);
                     }
@@ -322,7 +320,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
                             at,
                             keys,
                             queries,
-                            weights,
+                            weights: &mut *space.weights,
                         };
                         by_rows(simd, count, task);
                     }
@@ -332,7 +330,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
                             at,
                             keys,
                             queries,
-                            weights,
+                            weights: &mut *space.weights,
                         };
                         by_rows(simd, count, task);
                     }
@@ -344,7 +342,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
 
         for row in 0..block.rows {
             let seen = within(job.sees(block.first + row), start);
-            let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
+            let scores = &mut space.weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
             let first = start + tiles.start * WIDTH;
             adjust(simd, job, block, (row, first), scores);
             let skipped = tiles.start * WIDTH;
@@ -353,35 +351,37 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
         }
         let mut row = 0;
         while row + 4 <= block.rows {
-            let four = &weights[row..row + 4];
+            let four = &space.weights[row..row + 4];
             let most = softmax::largest::<S, 4>(simd, four, tiles.clone());
             sums.most[row..row + 4].copy_from_slice(&most);
             row += 4;
         }
         while row < block.rows {
-            let one = &weights[row..row + 1];
+            let one = &space.weights[row..row + 1];
             [sums.most[row]] = softmax::largest::<S, 1>(simd, one, tiles.clone());
             row += 1;
         }
         if shape.kind == KvType::Q16 {
             shorts::widen_scales(simd, tiles.clone(), values, &mut space.scales);
         }
-        for row in 0..block.rows {
-            let most = sums.most[row];
-            sums.total[row] = match shape.kind {
+        let mut row = 0;
+        while row < block.rows {
+            let tiles = tiles.clone();
+            match shape.kind {
                 KvType::F16 | KvType::Q8_0 => {
-                    let scores = &mut weights[row].as_chunks_mut::<WIDTH>().0[tiles.clone()];
-                    softmax::weights(simd, scores, most)
+                    let scores = &mut space.weights[row].as_chunks_mut::<WIDTH>().0[tiles];
+                    sums.total[row] = softmax::weights(simd, scores, sums.most[row]);
+                    row += 1;
+                }
+                KvType::Q16 if const { S::ACCUMULATORS >= 16 } && row + 4 <= block.rows => {
+                    round_weights::<S, 4>(simd, (row, tiles), space, sums);
+                    row += 4;
                 }
                 KvType::Q16 => {
-                    let (tiles, scores) = (tiles.clone(), (&mut weights[row], most));
-                    let rounded = &mut space.rounded[row];
-                    let total;
-                    (total, space.units[row]) =
-                        shorts::weights(simd, tiles, scores, &space.scales, rounded);
-                    total
+                    round_weights::<S, 1>(simd, (row, tiles), space, sums);
+                    row += 1;
                 }
-            };
+            }
         }
 
         let mut row = 0;
@@ -399,7 +399,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
                     let task = halves::Weigh {
                         at,
                         values,
-                        weights,
+                        weights: &*space.weights,
                         sums,
                     };
                     by_rows(simd, count, task);
@@ -424,7 +424,7 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
                     let task = bytes::Weigh {
                         at,
                         values,
-                        weights,
+                        weights: &*space.weights,
                         rounded,
                         sums,
                     };
@@ -434,6 +434,22 @@ impl<S: Simd> Task<S> for Attend<'_, '_, '_, '_> {
             row += count;
         }
     }
+}
+
+/// Makes the scores of `R` rows from number `row` on weights, in whole numbers.
+#[inline(always)]
+fn round_weights<S: Floats, const R: usize>(
+    simd: S,
+    (row, tiles): (usize, Range<usize>),
+    space: &mut Space<'_>,
+    sums: &mut Sums<'_>,
+) {
+    let scores: &mut [_; R] = some_rows_mut(space.weights, row);
+    let rounded: &mut [_; R] = some_rows_mut(space.rounded, row);
+    let most: &[_; R] = some_rows(&sums.most, row);
+    let (totals, units) = shorts::weights(simd, tiles, (scores, most), &space.scales, rounded);
+    sums.total[row..row + R].copy_from_slice(&totals);
+    space.units[row..row + R].copy_from_slice(&units);
 }
 
 /// Applies to the scores of a row what comes between the product and the softmax; the first of
