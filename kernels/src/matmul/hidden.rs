@@ -102,7 +102,7 @@ impl<'a> Hidden<'a> {
     ///
     /// If matrices, biases and columns do not fit each other, columns are not prepared for the matrices,
     /// there are no more than are few ([`pays`](Hidden::pays)), or more than `to` or `scratch` were made
-    /// for.
+    /// for, or `to` is for another instruction set than `x`.
     pub fn new(
         inputs: HiddenInputs<'a>,
         scratch: &'a mut HiddenScratch,
@@ -122,7 +122,10 @@ impl<'a> Hidden<'a> {
             );
         }
         let columns = x.columns();
-        assert!(Hidden::pays(columns) && columns <= scratch.columns && rows > 0);
+        assert!(Hidden::pays(columns), "{columns} columns are few");
+        assert!(columns <= scratch.columns && rows > 0, "too many columns");
+        // The panels of one are those of the other.
+        assert_eq!(x.cpu(), to.cpu(), "instruction set of the activations");
         let to = Filling::new((columns, rows), precision, to);
         let panels = x.panels();
         let columns_of = |groups: usize, group: usize| {
