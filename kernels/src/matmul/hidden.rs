@@ -128,14 +128,13 @@ impl<'a> Hidden<'a> {
         assert_eq!(x.cpu(), to.cpu(), "instruction set of the activations");
         let to = Filling::new((columns, rows), precision, to);
         let panels = x.panels();
-        let columns_of = |groups: usize, group: usize| {
-            let panels = split(panels.count(), groups, group);
-            panels
-                .end
-                .checked_sub(1)
-                .map_or(0, |last| panels_columns(x, &(panels.start..last + 1)).len())
+        // There are more panels than groups, so that none is empty.
+        let fits = |groups: &usize| {
+            let parts = (0..*groups).map(|group| split(panels.count(), *groups, group));
+            parts
+                .map(|part| panels_columns(x, &part).len())
+                .all(|columns| columns <= COLUMNS)
         };
-        let fits = |groups: &usize| (0..*groups).all(|group| columns_of(*groups, group) <= COLUMNS);
         let groups = (columns.div_ceil(COLUMNS)..)
             .find(fits)
             .expect("a panel is not that wide");
