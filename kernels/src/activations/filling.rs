@@ -1,9 +1,11 @@
 //! [`Activations`] while they are filled: where the values of a block of a panel go, in which of the
 //! forms that kernels read.
 //!
-//! Who fills what is the business of jobs; how values are made codes, that of [`super::quantize`].
+//! Who fills what is the business of jobs; how values are made codes, that of [`super::quantize`], and
+//! where the numbers of a block go, that of [`super::columns`].
 
-use super::quantize::Block;
+use super::columns::Columns;
+use super::quantize::Blocks;
 use super::{Activations, PAIRED, Panels, Precision, apart, bf16, part};
 use crate::formats::SUPER;
 use crate::isa::{Cpu, Simd, WIDTH};
@@ -230,8 +232,8 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// Writes blocks of columns, quantized: two at a time, of one column or two, because so many are
-    /// quantized at once.
+    /// Writes blocks of columns, quantized: two at a time, of neighbouring columns, or, of the last
+    /// column of an odd number, one after the other.
     ///
     /// # Safety
     ///
@@ -245,30 +247,62 @@ impl<'a> Filling<'a> {
         x: Values<'_>,
     ) {
         let width = columns.len();
-        let count = width * blocks.len();
+        let numbers = (self.precision, self.rows);
         let mut padded = [[0.0; SUPER]; 2];
-        let mut quantized = [Block::ZERO; 2];
-        for first in (0..count).step_by(2) {
-            let at = |i: usize| (i / blocks.len(), blocks.start + i % blocks.len());
-            let values = |i: usize| match i < count {
-                true => {
-                    let (c, block) = at(i);
-                    x.of(columns.start + c, self.values(block..block + 1))
-                }
-                false => &[],
-            };
-            let [one, other] = &mut padded;
-            let two = [whole(values(first), one), whole(values(first + 1), other)];
-            Block::quantize_two(simd, two, &mut quantized);
-            for (i, quantized) in quantized.iter().enumerate().take(count - first) {
-                let (c, block) = at(first + i);
-                let start = (block * self.columns + columns.start) * part::TOTAL;
-                // SAFETY: as in `place`.
-                let out = unsafe { self.codes.piece(start..start + width * part::TOTAL) };
-                quantized.write_codes::<S>(c, width, out);
-                quantized.write_numbers((self.precision, self.rows), width, &mut out[c..]);
+        let mut two = Blocks::ZERO;
+        let even = width / 2 * 2;
+        for block in blocks.clone() {
+            for c in (0..even).step_by(2) {
+                let column = columns.start + c;
+                let at = [(column, block), (column + 1, block)];
+                self.quantize(simd, at, x, &mut padded, &mut two);
+                // SAFETY: the caller's promise.
+                let words = unsafe { self.words(block, &columns) };
+                two.write::<S, 2>(0, numbers, Columns::new(words, width, c));
             }
         }
+        if even == width {
+            return;
+        }
+        for block in blocks.clone().step_by(2) {
+            let both = block..blocks.end.min(block + 2);
+            let column = columns.end - 1;
+            let at = [(column, block), (column, both.end - 1)];
+            self.quantize(simd, at, x, &mut padded, &mut two);
+            for (number, block) in both.enumerate() {
+                // SAFETY: the caller's promise.
+                let words = unsafe { self.words(block, &columns) };
+                two.write::<S, 1>(number, numbers, Columns::new(words, width, even));
+            }
+        }
+    }
+
+    /// Quantizes two blocks of columns.
+    #[inline(always)]
+    fn quantize<S: Simd>(
+        &self,
+        simd: S,
+        [(column, block), (other, last)]: [(usize, usize); 2],
+        x: Values<'_>,
+        [first, second]: &mut [[f32; SUPER]; 2],
+        to: &mut Blocks,
+    ) {
+        let one = x.of(column, self.values(block..block + 1));
+        let two = x.of(other, self.values(last..last + 1));
+        to.quantize(simd, [whole(one, first), whole(two, second)]);
+    }
+
+    /// The words of a block of the `columns` of a panel.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Filling::write`].
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    #[inline(always)]
+    unsafe fn words(&self, block: usize, columns: &Range<usize>) -> &mut [i32] {
+        let start = (block * self.columns + columns.start) * part::TOTAL;
+        // SAFETY: the caller's promise.
+        unsafe { self.codes.piece(start..start + columns.len() * part::TOTAL) }
     }
 }
 

@@ -7,6 +7,7 @@
 //! registers, but for a few columns of floats or bfloat16, which lie apart.
 
 mod bf16;
+mod columns;
 mod filling;
 mod prepare;
 mod quantize;

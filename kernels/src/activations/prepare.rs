@@ -39,7 +39,7 @@ impl<'a> Prepare<'a> {
         let to = Filling::new((columns, len), precision, into);
         let panels = to.panels().count();
         let width = columns.div_ceil(panels.max(1)).max(1);
-        // Blocks are quantized two at a time.
+        // Blocks of a column without a neighbour are quantized two at a time.
         let run = CLAIM.div_ceil(width).next_multiple_of(2);
         Prepare {
             x: Values {
