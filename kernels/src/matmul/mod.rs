@@ -304,14 +304,24 @@ impl Rows<'_> {
         }
     }
 
+    /// Where the results of some rows in `column` go.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    #[inline(always)]
+    fn results(&self, column: usize, rows: Range<usize>) -> &mut [f32] {
+        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
+        let start = self.place(column, rows.start);
+        // SAFETY: the rows are among those of this thread, which nobody else multiplies with these
+        // columns, so nobody else has a piece with their results.
+        unsafe { self.out.piece(start..start + rows.len()) }
+    }
+
     /// Writes the results of some rows from number `row` on in `column`.
     #[allow(unsafe_code)]
     #[inline(always)]
     fn write(&self, column: usize, row: usize, results: &[f32]) {
         assert!(self.rows.start <= row && row + results.len() <= self.rows.end);
         let start = self.place(column, row);
-        // SAFETY: the rows are among those of this thread, which nobody else multiplies with these
-        // columns, so nobody else has a piece with their results.
+        // SAFETY: as in `results`, whose slice as an argument costs callers registers.
         let out = unsafe { self.out.piece(start..start + results.len()) };
         out.copy_from_slice(results);
     }
@@ -324,7 +334,7 @@ impl Rows<'_> {
         debug_assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
         if rows.len() == S::ROWS {
             let start = self.place(column, rows.start);
-            // SAFETY: as in `write`; the piece is as many floats as a vector has.
+            // SAFETY: as in `results`; the piece is as many floats as a vector has.
             unsafe {
                 let out = self.out.piece(start..start + rows.len());
                 return simd.store_float(out.as_mut_ptr(), results);

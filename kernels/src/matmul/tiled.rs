@@ -252,10 +252,17 @@ impl Strip {
                     });
                     Ahead::of_both(places, bytes, times)
                 } else {
-                    // The next block of the same rows, at last the first of those that come next.
-                    let next = match block + 1 < blocks {
-                        true => panel.base.wrapping_add((block + 1) * T::BLOCK_BYTES),
-                        false => panel.after::<S>(rows, ROWS / S::ROWS),
+                    // The same block of the rows that come next, behind the last the next of the first, at
+                    // last the first block of the next strip.
+                    let strip = Panel::first::<S>(rows, self.rows.clone());
+                    let behind = tiles.len() * S::ROWS;
+                    let next = if left.len() > behind {
+                        let rows = panel.base.wrapping_add(behind * panel.stride);
+                        rows.wrapping_add(block * T::BLOCK_BYTES)
+                    } else if block + 1 < blocks {
+                        strip.base.wrapping_add((block + 1) * T::BLOCK_BYTES)
+                    } else {
+                        strip.after::<S>(rows, ROWS / S::ROWS)
                     };
                     let bytes = T::BLOCK_BYTES.min(panel.stride);
                     let rows = tiles.len() * S::ROWS;
@@ -275,17 +282,41 @@ impl Strip {
                 T::multiply(simd, rows, tiles, sums, &mut ahead);
             }
         }
+        self.store(simd, rows, values);
+    }
+
+    /// Writes the sums to the results.
+    #[inline(always)]
+    fn store<S: Lanes>(&self, simd: S, rows: &Rows<'_>, values: &[MaybeUninit<f32>]) {
+        let per_panel = self.columns.len() * S::ROWS;
+        let whole = self.rows.start..self.rows.end - self.rows.len() % S::ROWS;
         // Column by column, as the results lie in memory. Whoever writes to memory must have the line
         // first, and the lines of a column lie far from those of the next.
         for (c, column) in self.columns.clone().enumerate() {
             rows.expect(simd, &self.rows, column + WRITTEN_AHEAD);
-            let sums = values.chunks_exact(per_panel);
-            for (panel, values) in Panel::all::<S>(rows, self.rows.clone()).zip(sums) {
-                let y = &values[c * S::ROWS..(c + 1) * S::ROWS];
-                // SAFETY: `y` is as many floats as a vector has. All have been written: there is at
-                // least one block, and each is multiplied with all columns.
-                let y = unsafe { simd.load_float(y.as_ptr().cast()) };
-                rows.store(simd, &panel, column, y);
+            let mut from = c * S::ROWS;
+            for results in rows
+                .results(column, whole.clone())
+                .chunks_exact_mut(S::ROWS)
+            {
+                let sums = &values[from..from + S::ROWS];
+                // SAFETY: both are as many floats as a vector has, and the sums have been written: there
+                // is at least one block, and each is multiplied with all columns.
+                unsafe {
+                    let sums = simd.load_float(sums.as_ptr().cast());
+                    simd.store_float(results.as_mut_ptr(), sums);
+                }
+                from += per_panel;
+            }
+        }
+        if whole.end < self.rows.end {
+            let panel = Panel::first::<S>(rows, whole.end..self.rows.end);
+            let values = &values[values.len() - per_panel..];
+            for (c, column) in self.columns.clone().enumerate() {
+                let sums = &values[c * S::ROWS..(c + 1) * S::ROWS];
+                // SAFETY: as above.
+                let sums = unsafe { simd.load_float(sums.as_ptr().cast()) };
+                rows.store(simd, &panel, column, sums);
             }
         }
     }
