@@ -149,7 +149,7 @@ fn tokens_after_the_first_take_no_memory() {
         let count = allocations(|| (0..400).for_each(|_| token()));
         assert_eq!(count, 0, "{name}, tokens");
 
-        let prompt = [20; 64];
+        let prompt = [20; 100];
         session.feed(&prompt).unwrap();
         let count = allocations(|| drop(session.feed(&prompt).map(|_| ())));
         assert_eq!(count, 0, "{name}, a prompt");

@@ -30,7 +30,7 @@ fn open(bytes: Vec<u8>, threads: usize) -> Model {
 }
 
 /// Tokens of a prompt: so many that the hidden values of a batch are computed block by block.
-const MOST: usize = 70;
+const MOST: usize = 100;
 
 /// The model's logits are those of the reference, and the same bits in pieces, on any number of
 /// threads, and with every instruction set.

@@ -89,7 +89,7 @@ fn slot_floats(columns: usize) -> usize {
 impl<'a> Hidden<'a> {
     /// With so many columns or fewer, matrices are multiplied one after the other as they lie in memory,
     /// and their results are small: that is not this job's work.
-    pub const MOST_FEW: usize = 64;
+    pub const MOST_FEW: usize = 96;
 
     /// Whether hidden values of so many columns are computed by this job.
     pub fn pays(columns: usize) -> bool {
@@ -331,13 +331,13 @@ mod tests {
             biased,
         };
         let cases = [
-            case("Q8_0", "Q4_K", 65, 512, true, false),
+            case("Q8_0", "Q4_K", 97, 512, true, false),
             case("Q8_0", "Q6_K", 131, 800, true, true),
-            case("F32", "F32", 66, 300, true, true),
-            case("Q4_0", "BF16", 70, 257, false, true),
-            case("BF16", "F16", 67, 64, false, false),
+            case("F32", "F32", 98, 300, true, true),
+            case("Q4_0", "BF16", 102, 257, false, true),
+            case("BF16", "F16", 99, 64, false, false),
             // Fewer rows than a vector has lanes.
-            case("Q8_0", "Q8_0", 80, 5, true, false),
+            case("Q8_0", "Q8_0", 112, 5, true, false),
             // More columns than a task.
             case("Q4_0", "Q4_0", 1030, 288, true, true),
         ];
