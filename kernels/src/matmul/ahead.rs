@@ -3,6 +3,10 @@
 use crate::aligned::LINE;
 use crate::isa::Lanes;
 
+/// Lines of rows to ask for at a time where the first-level cache has room for them, at least: few times,
+/// so that they can be the last ones before the rows are unpacked.
+const LATE_SHARE: usize = 8;
+
 /// Weights to be brought near while others are multiplied, a share at a time: all at once they would
 /// be more than there are buffers for what is missing, and the processor drops what does not fit.
 pub(super) struct Ahead {
@@ -17,19 +21,32 @@ pub(super) struct Ahead {
     further: Option<usize>,
     /// Lines to ask for at a time.
     share: usize,
+    /// Times when nothing is asked for, before any others.
+    wait: usize,
+    /// Whether they are to come into the first-level cache, not the second.
+    near: bool,
 }
 
 impl Ahead {
     /// Will ask, in `times` times, for `bytes` bytes of each of `rows` rows, `stride` bytes apart, the
-    /// first at `base`.
+    /// first at `base`: where the first-level cache has room (`near`) as late as can be, as what is there
+    /// early is gone again, and so is much of what was asked for into the second.
     #[inline(always)]
     pub(super) fn of_rows(
         base: *const u8,
         (rows, stride): (usize, usize),
         bytes: usize,
-        times: usize,
+        (times, near): (usize, bool),
     ) -> Ahead {
         let lines = rows * (bytes.div_ceil(LINE) + 1);
+        let share = lines.div_ceil(times);
+        let (share, wait) = match near {
+            true => {
+                let share = share.max(LATE_SHARE);
+                (share, times.saturating_sub(lines.div_ceil(share)))
+            }
+            false => (share, 0),
+        };
         Ahead {
             next: line_of(base),
             end: base.wrapping_add(bytes),
@@ -37,7 +54,9 @@ impl Ahead {
             stride,
             bytes,
             further: None,
-            share: lines.div_ceil(times),
+            share,
+            wait,
+            near,
         }
     }
 
@@ -52,15 +71,21 @@ impl Ahead {
             bytes,
             further: Some(second.addr().wrapping_sub(first.addr())),
             share: bytes.div_ceil(LINE).div_ceil(times),
+            wait: 0,
+            near: false,
         }
     }
 
     /// Asks for the next share.
     #[inline(always)]
     pub(super) fn ask<S: Lanes>(&mut self, simd: S) {
+        if self.wait > 0 {
+            self.wait -= 1;
+            return;
+        }
         // In variables of its own: a request is not known to leave memory as it is.
         let (mut next, mut end, mut pieces) = (self.next, self.end, self.pieces);
-        let further = self.further;
+        let (further, near) = (self.further, self.near);
         for _ in 0..self.share {
             if next >= end {
                 if pieces == 0 {
@@ -74,7 +99,10 @@ impl Ahead {
             if let Some(further) = further {
                 simd.prefetch(next.wrapping_add(further));
             }
-            simd.prefetch(next);
+            match near {
+                true => simd.prefetch_near(next.cast()),
+                false => simd.prefetch(next),
+            }
             next = next.wrapping_add(LINE);
         }
         (self.next, self.end, self.pieces) = (next, end, pieces);

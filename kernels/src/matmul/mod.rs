@@ -130,6 +130,9 @@ const CHUNK_ROWS: usize = 64;
 /// Rows of a chunk are a multiple of this, which every instruction set's rows per vector divides.
 const ROWS_MULTIPLE: usize = 16;
 
+/// Bytes of a first-level cache in which weights that are asked for ahead are worth their place.
+const ROOMY: usize = 48 << 10;
+
 impl<'a> MatMul<'a> {
     /// Will write the product to `out`, column after column of `weights.rows()` values.
     ///

@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::ahead::Ahead;
-use super::{ROWS_MULTIPLE, Rows};
+use super::{ROOMY, ROWS_MULTIPLE, Rows};
 use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use std::marker::PhantomData;
@@ -265,8 +265,8 @@ impl Strip {
                         strip.after::<S>(rows, ROWS / S::ROWS)
                     };
                     let bytes = T::BLOCK_BYTES.min(panel.stride);
-                    let rows = tiles.len() * S::ROWS;
-                    Ahead::of_rows(next, (rows, panel.stride), bytes, times)
+                    let (many, near) = (tiles.len() * S::ROWS, rows.near >= ROOMY);
+                    Ahead::of_rows(next, (many, panel.stride), bytes, (times, near))
                 };
                 for tile in &mut *tiles {
                     let panel = Panel::first::<S>(rows, left.clone());

@@ -14,7 +14,7 @@ use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{Floats, Lanes, Simd, Task, WIDTH};
 use crate::matmul::tiled::{OfWidth, by_width};
-use crate::matmul::{ROWS_MULTIPLE, Rows};
+use crate::matmul::{ROOMY, ROWS_MULTIPLE, Rows};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -168,9 +168,6 @@ pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
 
 /// Bytes from what is multiplied to what is asked for, with one column.
 const AHEAD: usize = 8 << 10;
-
-/// Bytes of a first-level cache in which that is worth its place.
-const ROOMY: usize = 48 << 10;
 
 /// Rows to multiply with the columns of one panel.
 struct Columns<'r, 'a, T> {
