@@ -23,7 +23,7 @@ impl Blocks {
         let mut starts = [[0; WIDTH]; 3];
         let mut exponents = [0; WIDTH];
         let mut variants = [0; WIDTH];
-        let mut values = [0; WIDTH];
+        let mut scales = [0; WIDTH];
         for lane in 0..WIDTH {
             let [low, high] = [self.sums[0][lane], self.sums[1][lane]];
             sums[lane] = low + high;
@@ -33,13 +33,13 @@ impl Blocks {
             let scale = self.scales[lane];
             exponents[lane] = scale.exponent().to_bits().cast_signed();
             variants[lane] = (scale.variant() * rows) as i32;
-            values[lane] = scale.value().to_bits().cast_signed();
+            scales[lane] = scale.value().to_bits().cast_signed();
         }
         let [starts, low, high] = &starts;
         to.put::<N, 1>(part::STARTS32, [starts], first);
         to.put::<N, 1>(part::EXPONENTS, [&exponents], first);
         to.put::<N, 1>(part::VARIANTS, [&variants], first);
-        to.put::<N, 1>(part::SCALES, [&values], first);
+        to.put::<N, 1>(part::SCALES, [&scales], first);
         let wants = |sums: Precision| precision.serves(sums);
         if wants(Precision::STARTS16) {
             to.put::<N, 2>(part::STARTS16, [low, high], first);
@@ -86,6 +86,7 @@ struct Pairs<const H: usize> {
 }
 
 impl<const H: usize> Pairs<H> {
+    /// Of `H` totals for each group.
     #[inline(always)]
     fn of(totals: &[[f32; WIDTH]; H]) -> Self {
         let mut largest = [0u32; WIDTH];

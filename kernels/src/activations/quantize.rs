@@ -238,6 +238,7 @@ fn sixteen_groups<S: Floats>(simd: S, x: [&[f32; SUPER]; 2], blocks: &mut Blocks
         let scale = simd.load(scale);
         let unit = simd.mul(scale, per_unit);
         let inverse = simd.div(one, scale);
+        // Only the last is below the one that fits.
         let error = match number {
             2 => squared_errors::<S, true>(simd, &values, inverse),
             _ => squared_errors::<S, false>(simd, &values, inverse),
