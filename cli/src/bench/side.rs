@@ -100,15 +100,15 @@ impl Side {
         Ok(side)
     }
 
-    /// Fills the context up to the depth, and does a little of everything, so that the weights
-    /// are in memory.
+    /// Fills the context up to the depth, and reads a prompt as it will be measured, so that the
+    /// weights are in memory, and all else that it takes.
     pub fn warm_up(&mut self) -> Outcome {
         let start = Instant::now();
         if self.settings.depth > 0 {
             let tokens = self.tokens.take(self.settings.depth);
             self.session.feed(&tokens)?;
         }
-        let tokens = self.tokens.take(self.prompt.clamp(1, 64));
+        let tokens = self.tokens.take(self.prompt.max(1));
         self.session.feed(&tokens)?;
         self.warm_up_time = start.elapsed();
         Ok(())
