@@ -12,7 +12,7 @@
 use crate::activations::{Precision, START_OFFSET};
 use crate::formats::Block;
 
-use crate::isa::{CodeRange, Lanes, OneRow};
+use crate::isa::{Bytes, CodeRange, Lanes, OneRow};
 use std::marker::PhantomData;
 
 /// Weights per scale.
@@ -154,9 +154,15 @@ layouts! {
 pub(crate) enum InOrder {
     /// A block is a group and begins with its scale: they are read together with the codes.
     WithCodes,
+    /// Likewise, and sums of products with codes that are not raised fit 16 bits: sums and scales lie in
+    /// one vector.
+    Packed,
     /// They are unpacked with rows across lanes, as everywhere else.
     AcrossRows,
 }
+
+/// Which sixteens of 128 consecutive weights make the quarters of two vectors of 64.
+pub(crate) type Sixteens = [[usize; 4]; 2];
 
 /// A quantized format that the matrix kernels can multiply.
 ///
@@ -175,6 +181,9 @@ pub(crate) trait Unpack: Block + 'static {
     /// scales come from.
     const IN_ORDER: Option<InOrder> = None;
 
+    /// Which sixteens of 128 weights are the quarters of both vectors of [`Unpack::codes`].
+    const SIXTEENS: Sixteens = [[0, 1, 2, 3], [4, 5, 6, 7]];
+
     /// Gives the block of every row to `sink`: all groups in ascending order, each by the method
     /// of the layout's [`Group`]; each minimum of [`Mins::Float32`] right after its group, integer
     /// minimums before the first.
@@ -182,7 +191,19 @@ pub(crate) trait Unpack: Block + 'static {
     /// Implementations are `#[inline(always)]`.
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>);
 
-    /// Codes `64 number ..` of the 512 weights of a row from `blocks` on, in their order.
+    /// The bytes of 512 weights of a row from `blocks` on, where codes and scales are taken from
+    /// vectors of them.
+    ///
+    /// # Safety
+    ///
+    /// The blocks of the 512 weights are readable.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn bytes<S: OneRow>(simd: S, _blocks: *const Self) -> Bytes<S> {
+        [simd.splat_int(0); 5]
+    }
+
+    /// Codes `128 * NUMBER ..` of the 512 weights of a row from `blocks` on.
     ///
     /// Implementations are `#[inline(always)]`.
     ///
@@ -191,11 +212,16 @@ pub(crate) trait Unpack: Block + 'static {
     /// The blocks of the 512 weights are readable.
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn codes<S: OneRow>(_simd: S, _blocks: *const Self, _number: usize) -> S::Int {
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        _simd: S,
+        _blocks: *const Self,
+        _bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
         unreachable!("IN_ORDER is none")
     }
 
-    /// The scales of sixteen blocks, where they are read with the codes.
+    /// The scales of sixteen blocks, where they are read with the codes: floats; where they are packed,
+    /// halves in the first half of the vector.
     ///
     /// Implementations are `#[inline(always)]`.
     ///
@@ -204,8 +230,8 @@ pub(crate) trait Unpack: Block + 'static {
     /// The sixteen blocks are readable.
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn scales<S: OneRow>(_simd: S, _blocks: *const Self) -> S::Float {
-        unreachable!("IN_ORDER is not WithCodes")
+    unsafe fn scales<S: OneRow>(_simd: S, _blocks: *const Self, _bytes: &Bytes<S>) -> S::Int {
+        unreachable!("IN_ORDER is none or AcrossRows")
     }
 }
 

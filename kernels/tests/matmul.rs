@@ -189,12 +189,47 @@ fn many_columns_agree_whatever_the_rows() {
     }
 }
 
+/// Formats of which one column is multiplied with rows in the order of the file, by AVX-512.
+const IN_ORDER: [Format; 5] = [
+    Format::Q4_0,
+    Format::Q8_0,
+    Format::Q4_K,
+    Format::Q5_K,
+    Format::Q6_K,
+];
+
+#[test]
+fn sums_of_the_largest_codes_agree() {
+    let mut random = Random(29);
+    let (rows, len) = (19, 1024);
+    for format in IN_ORDER {
+        let codes = match format {
+            Format::Q4_0 | Format::Q8_0 => 2..format.block_bytes(),
+            Format::Q6_K => 0..192,
+            _ => 16..format.block_bytes(),
+        };
+        // All bits of codes, and none; the largest and the smallest signed bytes.
+        for byte in [0xff, 0x00, 0x7f, 0x80] {
+            let mut blocks = blocks(format, rows * len / format.block_len(), &mut random);
+            for block in blocks.chunks_exact_mut(format.block_bytes()) {
+                block[codes.clone()].fill(byte);
+            }
+            let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");
+            // Every code of the column is the largest, with either sign, and with both.
+            for x in [[3.0, 3.0], [-3.0, -3.0], [3.0, -3.0]] {
+                let x: Vec<f32> = x.into_iter().cycle().take(len).collect();
+                check_distance(matrix, &x, &agreed(matrix, &x));
+            }
+        }
+    }
+}
+
 #[test]
 fn rows_read_in_the_order_of_the_file_agree() {
     let mut random = Random(23);
-    for format in [Format::Q8_0, Format::Q4_K, Format::Q5_K] {
+    for format in IN_ORDER {
         // Blocks of 256: one, some, an odd number, more than are read of a row before the next row's of
-        // Q4_K and Q5_K, of any format, and so many that they are read in full segments.
+        // K-quants, of any format, and so many that they are read in full segments.
         let shapes = [(16, 1), (47, 8), (35, 43), (19, 83), (17, 261), (16, 1030)];
         for (rows, blocks_of_row) in shapes {
             let len = 256 * blocks_of_row;

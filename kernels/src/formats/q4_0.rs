@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::Lanes;
-use crate::unpack::{BlockRows, Nibble32, Sink, Unpack, joined, nibbles};
+use crate::isa::{Bytes, Lanes, OneRow};
+use crate::unpack::{BlockRows, InOrder, Nibble32, Sink, Sixteens, Unpack, joined, nibbles};
 use std::mem::offset_of;
 
 use super::search::levels::{self, Whole};
@@ -49,11 +49,41 @@ impl Block for Q4_0 {
 impl Unpack for Q4_0 {
     type Layout = Nibble32;
 
+    const IN_ORDER: Option<InOrder> = Some(InOrder::Packed);
+    const SIXTEENS: Sixteens = [[0, 2, 4, 6], [1, 3, 5, 7]];
+
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q4_0, scale)));
         let bytes = blocks.words4(simd, offset_of!(Q4_0, codes));
         let [low, high] = nibbles(simd, bytes);
         sink.group32(0, joined(low, high), scale);
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn bytes<S: OneRow>(simd: S, blocks: *const Self) -> Bytes<S> {
+        // SAFETY: the caller's promise.
+        unsafe { simd.bytes_of_groups::<{ size_of::<Q4_0>() }>(blocks.cast()) }
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        simd: S,
+        _blocks: *const Self,
+        bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
+        const BYTES: usize = size_of::<Q4_0>();
+        const CODES: usize = offset_of!(Q4_0, codes);
+        let bytes = simd.sixteens_of_groups::<BYTES, CODES, NUMBER>(bytes);
+        let [low, high] = nibbles(simd, [bytes]);
+        [low[0], high[0]]
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn scales<S: OneRow>(simd: S, _blocks: *const Self, bytes: &Bytes<S>) -> S::Int {
+        simd.halves_in_bytes::<{ size_of::<Q4_0>() }>(bytes)
     }
 }

@@ -3,8 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::{Lanes, OneRow};
-use crate::unpack::{BlockRows, InOrder, NibbleIntegerMin32, Sink, Unpack, nibbles};
+use crate::isa::{Bytes, Lanes, OneRow};
+use crate::unpack::{BlockRows, InOrder, NibbleIntegerMin32, Sink, Sixteens, Unpack, nibbles};
 use std::mem::offset_of;
 
 use super::scales::SixBit;
@@ -58,6 +58,7 @@ impl Unpack for Q4K {
     type Layout = NibbleIntegerMin32;
 
     const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+    const SIXTEENS: Sixteens = [[0, 1, 4, 5], [2, 3, 6, 7]];
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
@@ -74,15 +75,17 @@ impl Unpack for Q4K {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
-        let (block, pair) = (number / 4, number % 4);
-        // SAFETY: 32 bytes of one of the two blocks.
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        simd: S,
+        blocks: *const Self,
+        _bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
+        // SAFETY: half of the codes of one of the two blocks.
         let bytes = unsafe {
-            let codes = (&raw const (*blocks.add(block)).codes).cast::<u8>();
-            simd.load_halves([codes.add(32 * pair); 2])
+            let codes = &raw const (*blocks.add(NUMBER / 2)).codes;
+            simd.load_int(codes.cast::<i32>().add(16 * (NUMBER % 2)))
         };
-        // Low nibbles, and then high ones.
-        let bytes = simd.rotate_halves::<0, 4>(bytes);
-        simd.and(bytes, simd.splat_int(0x0f0f_0f0f))
+        let [low, high] = nibbles(simd, [bytes]);
+        [low[0], high[0]]
     }
 }

@@ -5,9 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use std::mem::offset_of;
 
-use crate::isa::{Lanes, OneRow};
+use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, FiveIntegerMin32, InOrder, Sink, Unpack, and_each, nibbles, or_each,
+    BlockRows, FiveIntegerMin32, InOrder, Sink, Sixteens, Unpack, and_each, nibbles, or_each,
     shift_left_each, shift_right_each, unrolled,
 };
 
@@ -67,6 +67,7 @@ impl Unpack for Q5K {
     type Layout = FiveIntegerMin32;
 
     const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+    const SIXTEENS: Sixteens = [[0, 1, 4, 5], [2, 3, 6, 7]];
 
     #[inline(always)]
     #[allow(unused_assignments)] // The last shift brings nothing out.
@@ -95,24 +96,36 @@ impl Unpack for Q5K {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
-        let (block, pair) = (number / 4, number % 4);
-        // SAFETY: 32 bytes each of one of the two blocks.
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        simd: S,
+        blocks: *const Self,
+        _bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
+        // SAFETY: half of the low bits and the high bits of one of the two blocks.
         let (low, high) = unsafe {
-            let block = blocks.add(block);
-            let low = (&raw const (*block).low).cast::<u8>().add(32 * pair);
+            let block = blocks.add(NUMBER / 2);
+            let low = (&raw const (*block).low)
+                .cast::<u8>()
+                .add(64 * (NUMBER % 2));
             let high = (&raw const (*block).high).cast::<u8>();
-            (simd.load_halves([low; 2]), simd.load_halves([high; 2]))
+            (simd.load_int(low.cast()), simd.load_halves([high; 2]))
         };
-        let low = simd.rotate_halves::<0, 4>(low);
+        let mut codes = [low, simd.shift_right::<4>(low)];
         // The bits of both groups become bit 4.
-        let high = match pair {
-            0 => simd.rotate_halves::<28, 29>(high),
-            1 => simd.rotate_halves::<30, 31>(high),
-            2 => simd.rotate_halves::<0, 1>(high),
-            _ => simd.rotate_halves::<2, 3>(high),
+        let high = match NUMBER % 2 {
+            0 => [
+                simd.rotate_halves::<28, 30>(high),
+                simd.rotate_halves::<29, 31>(high),
+            ],
+            _ => [
+                simd.rotate_halves::<0, 2>(high),
+                simd.rotate_halves::<1, 3>(high),
+            ],
         };
-        let codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), low, high);
-        simd.and(codes, simd.splat_int(0x1f1f_1f1f))
+        for (codes, high) in codes.iter_mut().zip(high) {
+            *codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), *codes, high);
+            *codes = simd.and(*codes, simd.splat_int(0x1f1f_1f1f));
+        }
+        codes
     }
 }

@@ -3,9 +3,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::Lanes;
+use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, Sink, Six16, Unpack, and_each, nibbles, or_each, scaled, shift_left_each,
+    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, or_each, scaled, shift_left_each,
     shift_right_each, signed_bytes, unrolled,
 };
 use std::mem::offset_of;
@@ -70,6 +70,8 @@ impl Block for Q6K {
 impl Unpack for Q6K {
     type Layout = Six16;
 
+    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
         let scale = simd.half_to_float(blocks.half(simd, offset_of!(Q6K, scale)));
@@ -104,5 +106,32 @@ impl Unpack for Q6K {
                 );
             });
         });
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        simd: S,
+        blocks: *const Self,
+        _bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
+        // SAFETY: half of the low and of the high bits of one of the two blocks.
+        let (low, high) = unsafe {
+            let (block, half) = (blocks.add(NUMBER / 2), NUMBER % 2);
+            let low = (&raw const (*block).low).cast::<u8>().add(64 * half);
+            let high = (&raw const (*block).high).cast::<u8>().add(32 * half);
+            (simd.load_int(low.cast()), simd.load_halves([high; 2]))
+        };
+        let mut codes = [low, simd.shift_right::<4>(low)];
+        // The bits of the codes become bits 4 and 5.
+        let high = [
+            simd.rotate_halves::<28, 30>(high),
+            simd.rotate_halves::<0, 2>(high),
+        ];
+        for (codes, high) in codes.iter_mut().zip(high) {
+            *codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), *codes, high);
+            *codes = simd.and(*codes, simd.splat_int(0x3f3f_3f3f));
+        }
+        codes
     }
 }

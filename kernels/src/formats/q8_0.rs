@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::isa::{Lanes, OneRow};
+use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{BlockRows, InOrder, Signed32, Sink, Unpack};
 use std::mem::offset_of;
 
@@ -60,18 +60,26 @@ impl Unpack for Q8_0 {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn codes<S: OneRow>(simd: S, blocks: *const Self, number: usize) -> S::Int {
-        // SAFETY: these are two of the sixteen blocks.
-        unsafe {
-            let pair = blocks.add(2 * number);
-            let (first, last) = (&raw const (*pair).codes, &raw const (*pair.add(1)).codes);
-            simd.load_halves([first.cast(), last.cast()])
+    unsafe fn codes<S: OneRow, const NUMBER: usize>(
+        simd: S,
+        blocks: *const Self,
+        _bytes: &Bytes<S>,
+    ) -> [S::Int; 2] {
+        let mut codes = [simd.splat_int(0); 2];
+        for (i, codes) in codes.iter_mut().enumerate() {
+            // SAFETY: these are two of the sixteen blocks.
+            *codes = unsafe {
+                let pair = blocks.add(4 * NUMBER + 2 * i);
+                let (first, last) = (&raw const (*pair).codes, &raw const (*pair.add(1)).codes);
+                simd.load_halves([first.cast(), last.cast()])
+            };
         }
+        codes
     }
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn scales<S: OneRow>(simd: S, blocks: *const Self) -> S::Float {
+    unsafe fn scales<S: OneRow>(simd: S, blocks: *const Self, _bytes: &Bytes<S>) -> S::Int {
         // SAFETY: the caller's promise.
         unsafe { simd.halves_of_groups::<{ size_of::<Q8_0>() }>(blocks.cast()) }
     }

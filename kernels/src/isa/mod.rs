@@ -27,7 +27,7 @@ mod neon;
 pub(crate) use cache::first_level_bytes;
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
 pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly, widen_bf16};
-pub(crate) use one_row::OneRow;
+pub(crate) use one_row::{Bytes, OneRow};
 pub(crate) use scalar::Scalar;
 
 use std::fmt;

@@ -10,6 +10,9 @@ mod avx512;
 
 use super::{Lanes, WIDTH};
 
+/// The bytes of sixteen groups, and nothing in vectors behind them.
+pub(crate) type Bytes<S> = [<S as Lanes>::Int; 5];
+
 /// Operations on bytes and groups of one row: there are any only where [`OneRow::IN_ORDER`], where vectors
 /// have [`WIDTH`] lanes.
 ///
@@ -42,30 +45,86 @@ pub(crate) trait OneRow: Lanes {
         unreachable!("IN_ORDER is false")
     }
 
-    /// The sums of products of four codes each with the bytes of the words at `x`. Signed codes have
-    /// [`Lanes::SIGNED_OFFSET`] added.
+    /// The bytes of sixteen groups of `STRIDE` bytes, at least 64, vector by vector; the last vector
+    /// ends where they end.
     ///
     /// # Safety
     ///
-    /// Sixteen words are readable at `x`.
+    /// They are readable.
     #[inline(always)]
-    unsafe fn dot_bytes(self, _codes: Self::Int, _x: *const i32) -> Self::Int {
+    unsafe fn bytes_of_groups<const STRIDE: usize>(self, _groups: *const u8) -> Bytes<Self> {
         unreachable!("IN_ORDER is false")
     }
 
-    /// The sums of each eight consecutive lanes of all vectors.
+    /// Of the groups from `4 * NUMBER` on, four, sixteen bytes each from byte `OFFSET` on. All begin at
+    /// even bytes.
     #[inline(always)]
-    fn sums_of_eights(self, _vectors: [Self::Int; 8]) -> Self::Int {
+    fn sixteens_of_groups<const STRIDE: usize, const OFFSET: usize, const NUMBER: usize>(
+        self,
+        _bytes: &Bytes<Self>,
+    ) -> Self::Int {
         unreachable!("IN_ORDER is false")
     }
 
-    /// The half-precision numbers with which groups of `STRIDE` bytes, 32 to 62, begin, widened.
+    /// The half-precision numbers with which all of those groups begin, in the first half.
+    #[inline(always)]
+    fn halves_in_bytes<const STRIDE: usize>(self, _bytes: &Bytes<Self>) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// Lane `i` is word `from[i]` of two times eight, shifted to the right, signed.
+    #[inline(always)]
+    fn eights(self, _words: [&[i32; 8]; 2], _from: &[usize; WIDTH], _shift: u32) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The quarters of two vectors of words whose numbers, below eight, are `quarters`.
+    #[inline(always)]
+    fn quarters(self, _words: &[i32; 2 * WIDTH], _quarters: &[usize; 4]) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The sums of products of four codes each with the bytes of `x`, added to `sums`. Signed codes have
+    /// [`Lanes::SIGNED_OFFSET`] added.
+    #[inline(always)]
+    fn dot_bytes(self, _sums: Self::Int, _codes: Self::Int, _x: Self::Int) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The sums of the lanes of each quarter: of quarter `q` of vector `i` in lane `4 q + i`. Lanes are
+    /// below 2¹⁵ in magnitude where `SHORT` is 1, the sums of two as well where it is 2.
+    #[inline(always)]
+    fn sums_of_quarters<const SHORT: usize>(self, _vectors: [Self::Int; 4]) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The sums of quarters 0 and 1, and of quarters 2 and 3, of both vectors, lane by lane, in this
+    /// order.
+    #[inline(always)]
+    fn sums_of_pairs_of_quarters(self, _vectors: [Self::Int; 2]) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The half-precision numbers with which groups of `STRIDE` bytes, 32 to 62, begin, widened: the bits
+    /// of floats.
     ///
     /// # Safety
     ///
     /// The bytes of sixteen groups are readable.
     #[inline(always)]
-    unsafe fn halves_of_groups<const STRIDE: usize>(self, _groups: *const u8) -> Self::Float {
+    unsafe fn halves_of_groups<const STRIDE: usize>(self, _groups: *const u8) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// Sums of sixteen groups, which fit 16 bits, and sixteen half-precision numbers.
+    #[inline(always)]
+    fn packed(self, _sums: Self::Int, _halves: Self::Int) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// Such sums and numbers of sixteen rows, of each group those of all rows.
+    #[inline(always)]
+    fn unpacked(self, _rows: &[Self::Int; WIDTH]) -> ([Self::Int; WIDTH], [Self::Float; WIDTH]) {
         unreachable!("IN_ORDER is false")
     }
 
@@ -75,9 +134,9 @@ pub(crate) trait OneRow: Lanes {
         unreachable!("IN_ORDER is false")
     }
 
-    /// The same, floats.
+    /// The same of bits of floats.
     #[inline(always)]
-    fn transposed_floats(self, _rows: &[Self::Float; WIDTH]) -> [Self::Float; WIDTH] {
+    fn transposed_floats(self, _rows: &[Self::Int; WIDTH]) -> [Self::Float; WIDTH] {
         unreachable!("IN_ORDER is false")
     }
 }

@@ -258,6 +258,17 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
         self.finish();
     }
 
+    /// Adds sums of group `group` that have been multiplied with the scales of weights, times those of
+    /// the activations.
+    #[inline(always)]
+    pub(super) fn add_scaled(&mut self, group: usize, sums: [S::Float; W]) {
+        for c in 0..W {
+            let of_x = self.float(part::SCALES + group, c);
+            self.t[c] = self.simd.multiply_add_float(sums[c], of_x, self.t[c]);
+        }
+        self.finish();
+    }
+
     /// Begins with the products of integer minimums with the sums at `pairs`, in units of the word
     /// `unit`.
     #[inline(always)]
@@ -331,11 +342,7 @@ impl<S: Lanes, L: Layout, const W: usize> Sink<S> for Fused<S, L, W> {
                 };
             }
         }
-        for c in 0..W {
-            let of_x = self.float(part::SCALES + group, c);
-            self.t[c] = simd.multiply_add_float(both[c], of_x, self.t[c]);
-        }
-        self.finish();
+        self.add_scaled(group, both);
     }
 
     #[inline(always)]
