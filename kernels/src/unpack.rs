@@ -510,6 +510,22 @@ pub(crate) fn nibbles<S: Lanes, const N: usize>(simd: S, bytes: [S::Int; N]) -> 
     [and_each(simd, bytes, simd.splat_int(0x0f0f_0f0f)), high]
 }
 
+/// The low and the high nibbles of all bytes of `low`, each below the bits of `high` that `mask` leaves.
+#[inline(always)]
+pub(crate) fn nibbles_below<S: OneRow>(
+    simd: S,
+    low: S::Int,
+    high: [S::Int; 2],
+    mask: i32,
+) -> [S::Int; 2] {
+    let mut codes = [low, simd.shift_right::<4>(low)];
+    for (codes, high) in codes.iter_mut().zip(high) {
+        *codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), *codes, high);
+        *codes = simd.and(*codes, simd.splat_int(mask));
+    }
+    codes
+}
+
 /// Two halves as one.
 #[inline(always)]
 pub(crate) fn joined<T: Copy>(low: [T; 4], high: [T; 4]) -> [T; 8] {

@@ -7,8 +7,8 @@ use std::mem::offset_of;
 
 use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, FiveIntegerMin32, InOrder, Sink, Sixteens, Unpack, and_each, nibbles, or_each,
-    shift_left_each, shift_right_each, unrolled,
+    BlockRows, FiveIntegerMin32, InOrder, Sink, Sixteens, Unpack, and_each, nibbles, nibbles_below,
+    or_each, shift_left_each, shift_right_each, unrolled,
 };
 
 use super::scales::SixBit;
@@ -110,7 +110,6 @@ impl Unpack for Q5K {
             let high = (&raw const (*block).high).cast::<u8>();
             (simd.load_int(low.cast()), simd.load_halves([high; 2]))
         };
-        let mut codes = [low, simd.shift_right::<4>(low)];
         // The bits of both groups become bit 4.
         let high = match NUMBER % 2 {
             0 => [
@@ -122,10 +121,6 @@ impl Unpack for Q5K {
                 simd.rotate_halves::<1, 3>(high),
             ],
         };
-        for (codes, high) in codes.iter_mut().zip(high) {
-            *codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), *codes, high);
-            *codes = simd.and(*codes, simd.splat_int(0x1f1f_1f1f));
-        }
-        codes
+        nibbles_below(simd, low, high, 0x1f1f_1f1f)
     }
 }

@@ -5,8 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, or_each, scaled, shift_left_each,
-    shift_right_each, signed_bytes, unrolled,
+    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, nibbles_below, or_each, scaled,
+    shift_left_each, shift_right_each, signed_bytes, unrolled,
 };
 use std::mem::offset_of;
 
@@ -122,16 +122,11 @@ impl Unpack for Q6K {
             let high = (&raw const (*block).high).cast::<u8>().add(32 * half);
             (simd.load_int(low.cast()), simd.load_halves([high; 2]))
         };
-        let mut codes = [low, simd.shift_right::<4>(low)];
         // The bits of the codes become bits 4 and 5.
         let high = [
             simd.rotate_halves::<28, 30>(high),
             simd.rotate_halves::<0, 2>(high),
         ];
-        for (codes, high) in codes.iter_mut().zip(high) {
-            *codes = simd.select_bits(simd.splat_int(0x0f0f_0f0f), *codes, high);
-            *codes = simd.and(*codes, simd.splat_int(0x3f3f_3f3f));
-        }
-        codes
+        nibbles_below(simd, low, high, 0x3f3f_3f3f)
     }
 }

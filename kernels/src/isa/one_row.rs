@@ -133,12 +133,6 @@ pub(crate) trait OneRow: Lanes {
     fn transposed_ints(self, _rows: &[Self::Int; WIDTH]) -> [Self::Int; WIDTH] {
         unreachable!("IN_ORDER is false")
     }
-
-    /// The same of bits of floats.
-    #[inline(always)]
-    fn transposed_floats(self, _rows: &[Self::Int; WIDTH]) -> [Self::Float; WIDTH] {
-        unreachable!("IN_ORDER is false")
-    }
 }
 
 impl OneRow for super::Scalar {}

@@ -272,15 +272,6 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
     fn transposed_ints(self, rows: &[__m512i; WIDTH]) -> [__m512i; WIDTH] {
         unsafe { transposed(*rows) }
     }
-
-    #[inline(always)]
-    fn transposed_floats(self, rows: &[__m512i; WIDTH]) -> [__m512; WIDTH] {
-        let mut columns = [unsafe { _mm512_setzero_ps() }; WIDTH];
-        for (column, words) in columns.iter_mut().zip(unsafe { transposed(*rows) }) {
-            *column = unsafe { _mm512_castsi512_ps(words) };
-        }
-        columns
-    }
 }
 
 /// The sums of neighbouring lanes, which fit 16 bits: in each quarter two of `a` and two of `b`.

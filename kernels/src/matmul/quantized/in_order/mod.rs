@@ -18,7 +18,7 @@ use crate::isa::{OneRow, Task, WIDTH};
 use crate::matmul::tiled::Panel;
 use crate::matmul::{ROOMY, Rows};
 use crate::unpack::{Group, InOrder, Layout, Unpack, unrolled};
-use requests::{Requests, Runs};
+use requests::{Lines, Requests, Runs};
 use row::{Column, PAIR};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -261,16 +261,16 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
         for (i, row) in panel.rows.clone().enumerate() {
             let weights = self.place(row, pairs.start);
             for pair in 0..pairs.len() {
-                let asked = (requests.take(lines), lines);
+                let lines = requests.take(lines);
                 let vectors = if pair < whole {
                     // SAFETY: the row has so many whole pairs, and the column's have been written.
                     unsafe {
                         let x = self.x[pair].assume_init_ref();
                         let weights = weights.add(pair * Self::BYTES).cast();
-                        row::multiply::<S, B>(simd, weights, x, asked)
+                        row::multiply::<S, B>(simd, weights, x, lines)
                     }
                 } else {
-                    self.multiply_last(simd, row, asked)
+                    self.multiply_last(simd, row, lines)
                 };
                 kept.keep::<B>(pair, panel.skip + i, vectors);
             }
@@ -286,7 +286,7 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
     /// The last block of a row that has no other to make it a pair: what lies behind it is multiplied
     /// too.
     #[inline(always)]
-    fn multiply_last(&self, simd: S, row: usize, asked: (*const u8, usize)) -> [S::Int; 2] {
+    fn multiply_last(&self, simd: S, row: usize, lines: Lines) -> [S::Int; 2] {
         let matrix = self.rows.weights;
         let start = (row + 1) * matrix.row_bytes - Self::BYTES / 2;
         let mut copy = [0; MOST_BYTES];
@@ -301,7 +301,7 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
         // SAFETY: there are as many bytes as two blocks have, and the column's pairs have been written.
         unsafe {
             let x = self.x[self.pairs.len() - 1].assume_init_ref();
-            row::multiply::<S, B>(simd, weights.as_ptr().cast(), x, asked)
+            row::multiply::<S, B>(simd, weights.as_ptr().cast(), x, lines)
         }
     }
 
@@ -317,11 +317,10 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
         let blocks = self.rows.weights.cols() / SUPER;
         let lines = const { lines::<B>().1 };
         for (i, pair) in self.pairs.clone().enumerate() {
-            let asked = requests.take(lines);
             // SAFETY: `multiply` has written those of every pair of the segment, for all rows.
             let first = unsafe { all(&kept.first[i]) };
             let (mut sums, mut scales) = (*first, None);
-            if const { matches!(B::IN_ORDER, Some(InOrder::Packed)) } {
+            if const { row::packed::<B>() } {
                 let unpacked = simd.unpacked(first);
                 (sums, scales) = (unpacked.0, Some(unpacked.1));
             } else if const { matches!(B::Layout::GROUP, Group::Of32) } {
@@ -329,17 +328,21 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
             }
             if const { matches!(B::IN_ORDER, Some(InOrder::WithCodes)) } {
                 // SAFETY: there are two vectors, and as above.
-                scales = Some(simd.transposed_floats(unsafe { all(&kept.second[i]) }));
+                let words = simd.transposed_ints(unsafe { all(&kept.second[i]) });
+                let mut floats = [simd.splat_float(0.0); WIDTH];
+                for (float, word) in floats.iter_mut().zip(words) {
+                    *float = simd.bits_to_float(word);
+                }
+                scales = Some(floats);
             }
             unrolled!(BLOCK in 2, {
-                let block = 2 * pair + BLOCK;
+                let (block, lines) = (2 * pair + BLOCK, requests.take(lines / 2));
                 if block < blocks {
                     let words = self.rows.x.block_codes(block, 0..1);
-                    let share = lines / 2;
                     let mut sink = Summed::<S, B> {
                         fused: Fused::new(simd, words, words.as_ptr()),
                         sums: [simd.splat_int(0); 2 * GROUPS],
-                        asked: (asked.wrapping_add(BLOCK * share * LINE), share),
+                        lines,
                     };
                     if const { matches!(B::Layout::GROUP, Group::Of16) } {
                         let of_block = match BLOCK {

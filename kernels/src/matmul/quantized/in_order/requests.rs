@@ -2,6 +2,7 @@
 //! read next follows what is read now wherever it lies.
 
 use crate::aligned::LINE;
+use crate::isa::Lanes;
 
 /// Runs of consecutive bytes, in the order in which they will be read, all of one length.
 pub(super) struct Runs {
@@ -64,12 +65,28 @@ impl Requests {
         }
     }
 
-    /// Where the next lines are, as many as will be asked for; those of the end of a run may lie behind
-    /// it.
+    /// The next lines, which are to be asked for; those of the end of a run may lie behind it.
     #[inline(always)]
-    pub(super) fn take(&mut self, lines: usize) -> *const u8 {
-        let at = self.at;
-        self.skip(lines * LINE);
-        at
+    pub(super) fn take(&mut self, count: usize) -> Lines {
+        let lines = Lines { at: self.at, count };
+        self.skip(count * LINE);
+        lines
+    }
+}
+
+/// Consecutive lines, which are asked for in eight shares.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    at: *const u8,
+    count: usize,
+}
+
+impl Lines {
+    /// Asks for those of share `number`.
+    #[inline(always)]
+    pub(super) fn ask<S: Lanes>(self, simd: S, number: usize) {
+        for line in self.count * number / 8..self.count * (number + 1) / 8 {
+            simd.prefetch_near(self.at.wrapping_add(line * LINE));
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! A pair of blocks of one row: the exact sums of its groups, a group in each lane.
 
 use crate::activations::{START_OFFSET, part};
-use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes, OneRow, WIDTH};
 use crate::unpack::{Group, InOrder, Layout, Unpack, raised, unrolled};
 
 use super::super::{GROUPS, block_bytes};
+use super::requests::Lines;
 
 /// Weights that are multiplied at once: two blocks, of which there are as many groups of 32 as lanes.
 pub(super) const PAIR: usize = 2 * SUPER;
@@ -25,7 +25,7 @@ const fn joined<B: Unpack>() -> bool {
 }
 
 /// Whether sums and scales lie in one vector.
-const fn packed<B: Unpack>() -> bool {
+pub(super) const fn packed<B: Unpack>() -> bool {
     matches!(B::IN_ORDER, Some(InOrder::Packed))
 }
 
@@ -123,7 +123,7 @@ impl<S: OneRow> Column<S> {
 
 /// What is kept of a pair of blocks, one vector or two: the sums of the groups' products with those of
 /// the column; behind them, or beside them in one vector, their scales, if they are read with codes.
-/// Sums of groups of 16 are two vectors. Meanwhile lines are asked for, from `asked` on.
+/// Sums of groups of 16 are two vectors. Meanwhile `lines` are asked for.
 ///
 /// # Safety
 ///
@@ -133,7 +133,7 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
     simd: S,
     weights: *const B,
     x: &Column<S>,
-    (asked, lines): (*const u8, usize),
+    lines: Lines,
 ) -> [S::Int; 2] {
     let nothing = simd.splat_int(0);
     let mut products = [[nothing; 4]; 2];
@@ -142,9 +142,7 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
     let bytes = unsafe { B::bytes(simd, weights) };
     unrolled!(STEP in 8, {
         const NUMBER: usize = STEP / 2;
-        for line in lines * STEP / 8..lines * (STEP + 1) / 8 {
-            simd.prefetch_near(asked.wrapping_add(line * LINE));
-        }
+        lines.ask(simd, STEP);
         if STEP.is_multiple_of(2) {
             // SAFETY: the caller's promise.
             codes = unsafe { B::codes::<S, NUMBER>(simd, weights, &bytes) };

@@ -1,12 +1,13 @@
 //! The end of a block, with rows across lanes: scales and minimums of groups whose sums are known.
 
 use crate::activations::part;
-use crate::aligned::LINE;
 use crate::isa::OneRow;
-use crate::unpack::{InOrder, Sink, Unpack};
+use crate::unpack::{Sink, Unpack};
 
 use super::super::fused::Fused;
 use super::super::{FirstGroup, GROUPS};
+use super::requests::Lines;
+use super::row;
 
 /// Takes the scales of a block of 256, the sums of whose groups are known already.
 pub(super) struct Summed<S: OneRow, B: Unpack> {
@@ -14,27 +15,18 @@ pub(super) struct Summed<S: OneRow, B: Unpack> {
     pub(super) fused: Fused<S, B::Layout, 1>,
     /// The sums: of eight groups of 32, or of sixteen of 16.
     pub(super) sums: [S::Int; 2 * GROUPS],
-    /// Lines that are asked for meanwhile.
-    pub(super) asked: (*const u8, usize),
+    /// What is asked for meanwhile, a share with each group of 32.
+    pub(super) lines: Lines,
 }
 
 impl<S: OneRow, B: Unpack> Summed<S, B> {
-    /// Asks for the share of group `group`.
-    #[inline(always)]
-    fn prefetch(&self, group: usize) {
-        let (simd, (asked, lines)) = (self.simd(), self.asked);
-        for line in lines * group / GROUPS..lines * (group + 1) / GROUPS {
-            simd.prefetch_near(asked.wrapping_add(line * LINE));
-        }
-    }
-
     /// Adds the sum of group `group` of the block of 256, times `scale` and that of the activations.
     #[inline(always)]
     pub(super) fn add(&mut self, group: usize, scale: S::Float) {
-        self.prefetch(group);
+        self.lines.ask(self.simd(), group);
         let mut sum = self.sums[group];
         // To what is packed they have been added.
-        if const { !matches!(B::IN_ORDER, Some(InOrder::Packed)) } {
+        if const { !row::packed::<B>() } {
             let [start] = self.fused.starts(part::STARTS32 + group);
             sum = self.simd().add_int(sum, start);
         }
@@ -44,7 +36,7 @@ impl<S: OneRow, B: Unpack> Summed<S, B> {
     /// The same with groups of 16; `group` counts in 32s.
     #[inline(always)]
     fn add16(&mut self, group: usize, scales: [S::Float; 2]) {
-        self.prefetch(group);
+        self.lines.ask(self.simd(), group);
         let simd = self.simd();
         let mut sums = [simd.splat_float(0.0); 2];
         for (half, sum) in sums.iter_mut().enumerate() {
