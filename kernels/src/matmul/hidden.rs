@@ -3,11 +3,13 @@
 //!
 //! A prompt of 512 tokens has 23 MB of hidden values in a model of 1.1 billion weights and twice that
 //! in one of seven. As two matrices they would go to memory and come back. Here a thread computes 256
-//! of them for every column, which stay in its cache, and leaves the codes that the next product
-//! reads. It is the same arithmetic in the same order as with whole matrices.
+//! of them for every column, up to 512 columns at a time, whose sums stay in its cache as they have
+//! been added up, and leaves the codes that the next product reads. It is the same arithmetic in the
+//! same order as with whole matrices.
 
 #![allow(unsafe_code)]
 
+use super::tiled::COLUMNS;
 use super::{Matrix, Rows};
 use crate::activations::{Activations, Filling, Precision, Values};
 use crate::aligned::Aligned;
@@ -17,8 +19,8 @@ use crate::jobs::{Claims, SharedOutput};
 use crate::rows::Activation;
 use std::ops::Range;
 
-/// Columns of a task, at most: those of a batch, unless it is very large.
-const COLUMNS: usize = 512;
+/// Columns of a panel, at most.
+const WIDEST: usize = 8;
 
 /// Tasks that one of the last blocks is divided into, so that threads end at nearly the same time.
 const PARTS: usize = 4;
@@ -208,8 +210,8 @@ impl<'a> Hidden<'a> {
                 x,
                 panels: panels.clone(),
                 out: &SharedOutput::new(out),
-                stride: SUPER,
-                base: columns.start * SUPER + rows.start,
+                stride: 0,
+                sums: true,
                 // What comes next of this matrix.
                 then: match rows.end < matrix.rows() {
                     true => rows.end,
@@ -220,38 +222,48 @@ impl<'a> Hidden<'a> {
             }
             .multiply();
         };
-        let cpu = x.cpu();
-        let bias = |(_, bias): (_, Option<&'a [f32]>)| bias.map(|bias| &bias[rows.clone()]);
         product(gate.unwrap_or(up), first);
         if gate.is_some() {
             product(up, second);
         }
+        let cpu = x.cpu();
+        let mut values = [[0.0; SUPER * WIDEST]; 2];
         for panel in panels {
             let of_panel = x.panels().get(panel);
-            for column in of_panel.clone() {
-                let place = (column - columns.start) * SUPER;
-                let place = place..place + rows.len();
-                let values = &mut first[place.clone()];
-                if let Some(bias) = bias(gate.unwrap_or(up)) {
-                    cpu.add(values, bias);
-                }
-                if gate.is_none() {
-                    cpu.activate(activation, values);
-                    continue;
-                }
-                let others = &mut second[place];
-                if let Some(bias) = bias(up) {
-                    cpu.add(others, bias);
-                }
+            let take =
+                |(matrix, bias): (Matrix<'_>, Option<&[f32]>), sums: &[f32], to: &mut [f32]| {
+                    let lanes = matrix.cpu(x).matrix_rows();
+                    cpu.run(Take {
+                        sums,
+                        lanes,
+                        columns: columns.len(),
+                        some: of_panel.start - columns.start..of_panel.end - columns.start,
+                        rows: rows.len(),
+                        to,
+                    });
+                    if let Some(bias) = bias {
+                        for column in to.chunks_exact_mut(SUPER) {
+                            cpu.add(&mut column[..rows.len()], &bias[rows.clone()]);
+                        }
+                    }
+                };
+            let [values, others] = &mut values;
+            let values = &mut values[..of_panel.len() * SUPER];
+            take(gate.unwrap_or(up), first, values);
+            if gate.is_some() {
+                let others = &mut others[..values.len()];
+                take(up, second, others);
                 cpu.activate_multiply(activation, values, others);
+            } else {
+                cpu.activate(activation, values);
             }
             cpu.run(Fill {
                 to: &self.to,
-                piece: (block..block + 1, of_panel),
+                piece: (block..block + 1, of_panel.clone()),
                 x: Values {
-                    x: first,
+                    x: values,
                     stride: SUPER,
-                    column: columns.start,
+                    column: of_panel.start,
                     first: rows.start,
                 },
             });
@@ -268,6 +280,51 @@ fn split(count: usize, parts: usize, part: usize) -> Range<usize> {
 fn panels_columns(x: &Activations, panels: &Range<usize>) -> Range<usize> {
     let all = x.panels();
     all.get(panels.start).start..all.get(panels.end - 1).end
+}
+
+/// Copies the results of some columns from where they have been added up.
+struct Take<'t> {
+    sums: &'t [f32], // (panels of rows, columns, lanes)
+    lanes: usize,
+    columns: usize,
+    some: Range<usize>,
+    rows: usize,
+    to: &'t mut [f32], // (columns, 256)
+}
+
+impl Kernel for Take<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        match self.lanes {
+            16 => self.copy::<16>(),
+            8 => self.copy::<8>(),
+            4 => self.copy::<4>(),
+            1 => self.copy::<1>(),
+            lanes => unreachable!("vectors of {lanes} rows"),
+        }
+    }
+}
+
+impl Take<'_> {
+    #[inline(always)]
+    fn copy<const LANES: usize>(self) {
+        let panels = self.sums.chunks_exact(self.columns * LANES);
+        for (panel, start) in panels.zip((0..self.rows).step_by(LANES)) {
+            let (columns, _) = panel.as_chunks::<LANES>();
+            let columns = &columns[self.some.clone()];
+            let count = LANES.min(self.rows - start);
+            for (sums, to) in columns.iter().zip(self.to.chunks_exact_mut(SUPER)) {
+                let to = &mut to[start..start + count];
+                match to.as_mut_array::<LANES>() {
+                    Some(to) => *to = *sums,
+                    // The last lanes are the rows of a panel that is not whole.
+                    None => to.copy_from_slice(&sums[LANES - count..]),
+                }
+            }
+        }
+    }
 }
 
 /// Prepares a block of the columns of a panel.

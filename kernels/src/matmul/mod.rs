@@ -100,6 +100,15 @@ impl<'a> Matrix<'a> {
         &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
     }
 
+    /// What multiplies panels of its rows with such columns.
+    fn cpu(&self, x: &Activations) -> Cpu {
+        match self.rows {
+            // Fewer rows than a vector has lanes: one at a time, which gives the same bits.
+            rows if rows < x.cpu().matrix_rows() => Cpu::SCALAR,
+            _ => x.cpu(),
+        }
+    }
+
     /// What a product with this matrix reads its activations as.
     pub fn precision(&self) -> Precision {
         Precision::of(self.format)
@@ -195,7 +204,7 @@ impl<'a> MatMul<'a> {
                 panels: 0..self.x.panels().count(),
                 out: &self.out,
                 stride: self.weights.rows,
-                base: 0,
+                sums: false,
                 then: claim.as_ref().map_or(claimed.start, |rows| rows.start),
                 rows: claimed,
                 near: self.near,
@@ -209,10 +218,9 @@ impl BlockTask for &Rows<'_> {
     type Output = ();
 
     fn run<B: Block + Weights>(self) {
-        let cpu = match self.weights.rows {
-            // Fewer rows than a vector has lanes: one at a time, which gives the same bits.
-            rows if rows < self.x.cpu().matrix_rows() && !B::any_rows(self.x) => Cpu::SCALAR,
-            _ => self.x.cpu(),
+        let cpu = match B::any_rows(self.x) {
+            true => self.x.cpu(),
+            false => self.weights.cpu(self.x),
         };
         cpu.run(RowsOf::<B> {
             rows: self,
@@ -272,9 +280,10 @@ pub(crate) struct Rows<'a> {
     out: &'a SharedOutput<'a, f32>,
     /// From the results of a column to those of the next.
     stride: usize,
-    /// The place that the results of the first row in the first column have or would have, below the
-    /// beginning of `out`.
-    base: usize,
+    /// Whether results are left where they are added up instead: (panels of rows, columns, rows of a
+    /// vector), of the rows and columns that are multiplied alone. The columns are many, at most
+    /// [`tiled::COLUMNS`].
+    sums: bool,
     /// The rows, which nobody else multiplies with these columns.
     rows: Range<usize>,
     /// The row to multiply after these; these again, if there is none.
@@ -292,7 +301,7 @@ impl Rows<'_> {
     /// Where the result of a row in a column goes.
     #[inline(always)]
     fn place(&self, column: usize, row: usize) -> usize {
-        column * self.stride + row - self.base
+        column * self.stride + row
     }
 
     /// Asks for the places of the results of `rows` in `column`, to be written.

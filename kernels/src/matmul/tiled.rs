@@ -4,7 +4,8 @@
 //! unpacked into a tile, and the tile is multiplied with all columns. So the columns' words of a
 //! block are read from the second-level cache for all panels but the first, and every tile from the
 //! first-level cache for all columns but the first. Sums lie in a buffer in the order in which they
-//! are used; in the matrix of results, whose columns are long, they would lie a page apart.
+//! are used; in the matrix of results, whose columns are long, they would lie a page apart. Who wants
+//! the sums as they lie there gives the buffer.
 
 #![allow(unsafe_code)]
 
@@ -21,7 +22,7 @@ use std::ptr;
 const ROWS: usize = 128;
 
 /// Columns whose sums are in the buffer at once.
-const COLUMNS: usize = 512;
+pub(super) const COLUMNS: usize = 512;
 
 /// Columns between the one whose results are written and the one whose place is asked for.
 const WRITTEN_AHEAD: usize = 16;
@@ -181,6 +182,10 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
         let rows = self.rows;
         let panels = rows.x.panels();
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROWS * COLUMNS];
+        // SAFETY: nobody else multiplies these rows with these columns, whose sums are all of it.
+        let mut kept = rows
+            .sums
+            .then(|| unsafe { uninit(rows.out.piece(0..rows.out.len())) });
         let mut room = [const { MaybeUninit::<T::Tile>::uninit() }; 2];
         let room = &mut room[..T::tiles(rows.near)];
         for tile in &mut *room {
@@ -209,7 +214,15 @@ impl<S: Lanes, T: Tiled<S>> Task<S> for ManyColumns<'_, '_, T> {
                     panels: first..last,
                     columns: columns.clone(),
                 };
-                strip.multiply::<S, T>(simd, rows, tiles, &mut buffer);
+                if let Some(kept) = &mut kept {
+                    let values = kept.split_off_mut(..strip.values::<S>());
+                    let values = values.expect("room for the sums of all rows");
+                    strip.multiply::<S, T>(simd, rows, tiles, values);
+                } else {
+                    let values = &mut buffer[..strip.values::<S>()];
+                    strip.multiply::<S, T>(simd, rows, tiles, values);
+                    strip.store(simd, rows, values);
+                }
                 row = end;
             }
             first = last;
@@ -224,18 +237,32 @@ struct Strip {
     columns: Range<usize>,
 }
 
+/// What may be written without being read before.
+fn uninit(floats: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    let floats = ptr::from_mut(floats) as *mut [MaybeUninit<f32>];
+    // SAFETY: what it is made of is reached through it alone while it lives, and nobody writes
+    // anything to it that is no number.
+    unsafe { &mut *floats }
+}
+
 impl Strip {
+    /// How many sums there are, those of lanes that are no rows of the strip with them.
+    #[inline(always)]
+    fn values<S: Lanes>(&self) -> usize {
+        self.rows.len().div_ceil(S::ROWS) * self.columns.len() * S::ROWS
+    }
+
+    /// Makes the sums.
     #[inline(always)]
     fn multiply<S: Lanes, T: Tiled<S>>(
-        self,
+        &self,
         simd: S,
         rows: &Rows<'_>,
         tiles: &mut [T::Tile],
-        buffer: &mut [MaybeUninit<f32>],
+        values: &mut [MaybeUninit<f32>],
     ) {
         let full_panels = self.panels.start < rows.x.panels().full();
         let per_panel = self.columns.len() * S::ROWS;
-        let values = &mut buffer[..self.rows.len().div_ceil(S::ROWS) * per_panel];
         let blocks = rows.weights.cols().div_ceil(SUPER);
         for block in 0..blocks {
             let mut left = self.rows.clone();
@@ -282,7 +309,6 @@ impl Strip {
                 T::multiply(simd, rows, tiles, sums, &mut ahead);
             }
         }
-        self.store(simd, rows, values);
     }
 
     /// Writes the sums to the results.
