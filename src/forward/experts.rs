@@ -4,34 +4,36 @@
 //! expert's output is added to its tokens in ascending order of experts, whatever else is in the
 //! batch.
 
-use super::HiddenBuffers;
 use super::scratch::{Choice, ExpertScratch, Scratch};
 use super::tools::Tools;
+use super::{HiddenBuffers, rows};
 use crate::arch::Gating;
 use crate::config::{Config, Experts};
 use crate::weights::{Linear, Mlp};
+use std::ops::Range;
 
-/// `change = sum over the chosen experts of weight * expert(normed)`.
+/// `change = sum over the chosen experts of weight * expert(normed)`, of some tokens.
 pub(super) fn mix(
     tools: Tools,
     config: &Config,
     layer: (&Linear, &[Mlp]),
     scratch: &mut Scratch,
-    tokens: usize,
+    tokens: Range<usize>,
 ) {
     let (router, experts) = layer;
     let width = config.width;
     let (Some(own), Some(counts)) = (&mut scratch.experts, config.experts) else {
         return;
     };
-    let normed = &scratch.normed[..tokens * width];
+    let numbers = rows(&tokens, width);
+    let normed = &scratch.normed[numbers.clone()];
     let prepared = &mut scratch.prepared;
-    let scores = &mut own.scores[..tokens * counts.count];
+    let scores = &mut own.scores[..tokens.len() * counts.count];
     tools.prepare(normed, width, router.matrix.precision(), prepared);
     tools.multiply(prepared, [(router, &mut *scores)]);
-    choose(config.architecture.gating, counts, own, tokens);
+    choose(config.architecture.gating, counts, own, tokens.len());
 
-    let change = &mut scratch.change[..tokens * width];
+    let change = &mut scratch.change[numbers];
     change.fill(0.0);
     for group in own.choices.chunk_by(|a, b| a.expert == b.expert) {
         let input = &mut own.gathered[..group.len() * width];

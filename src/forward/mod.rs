@@ -10,6 +10,9 @@
 //! are the columns of every matrix product. Each result depends on its own column alone, in a
 //! fixed order of arithmetic, so a prompt gives the same bits fed at once, in pieces or token by
 //! token, on any number of threads.
+//!
+//! What the last layer computes of a token besides its key and value is used for its logits alone. So
+//! that layer does so only for the tokens whose logits are wanted: of a prompt, for the last.
 
 mod experts;
 mod scratch;
@@ -28,6 +31,7 @@ use crate::gguf::Gguf;
 use crate::threads::Team;
 use crate::weights::{FeedForward, Layer, Linear, Mlp, Weights};
 use crate::{Error, Result};
+use std::ops::Range;
 use tools::Tools;
 
 /// What a pass reads: everything about a model, immutable.
@@ -77,11 +81,17 @@ impl<'a> Pass<'a> {
     }
 
     /// Runs `tokens`, at most the scratch's batch of them and all in the vocabulary, through all
-    /// layers. Asks `cancelled` between layers.
+    /// layers, the last of them for as much as the logits of the tokens of the numbers `wanted` need.
+    /// Asks `cancelled` between layers.
     ///
     /// # Errors
     /// [`Error::Cancelled`]; then positions from the first of the batch on hold nothing.
-    pub(crate) fn run(&mut self, tokens: &[u32], cancelled: &dyn Fn() -> bool) -> Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        tokens: &[u32],
+        wanted: Range<usize>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
         self.tokens = tokens.len();
         self.embed(tokens);
         self.turn();
@@ -90,19 +100,25 @@ impl<'a> Pass<'a> {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            self.attend(index, layer);
-            self.join(layer);
+            let goes_on = match index + 1 == layers.len() {
+                true => wanted.clone(),
+                false => 0..tokens.len(),
+            };
+            self.attend(index, layer, goes_on.clone());
+            if !goes_on.is_empty() {
+                self.join(layer, goes_on);
+            }
         }
         // What the last layer left.
         let width = self.parts.config.width;
-        let length = self.tokens * width;
-        let residual = &mut self.scratch.residual[..length];
+        let wanted = rows(&wanted, width);
+        let residual = &mut self.scratch.residual[wanted.clone()];
         self.tools
-            .add(width, residual, &self.scratch.change[..length]);
+            .add(width, residual, &self.scratch.change[wanted]);
         Ok(())
     }
 
-    /// Computes the logits of `count` tokens of the batch from `first` on, at most
+    /// Computes the logits of `count` tokens of the batch from `first` on, which were wanted, at most
     /// [`LOGIT_COLUMNS`]: (count, vocabulary).
     pub(crate) fn logits(&mut self, first: usize, count: usize) -> &[f32] {
         let Config {
@@ -149,9 +165,10 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// The first half of a layer: adds what the layer before left in `change`, leaves there what the
-    /// attention adds, and what it read in `normed`.
-    fn attend(&mut self, index: usize, layer: &Layer) {
+    /// The first half of a layer: adds what the layer before left in `change`, stores keys and values,
+    /// and leaves, for the tokens that go on, in `change` what the attention adds, and in `normed` what
+    /// it read.
+    fn attend(&mut self, index: usize, layer: &Layer, goes_on: Range<usize>) {
         let config = self.parts.config;
         let tokens = self.tokens;
         let Scratch {
@@ -168,10 +185,10 @@ impl<'a> Pass<'a> {
             ..
         } = &mut *self.scratch;
         let normed = &mut normed[..tokens * config.width];
-        let queries = &mut queries[..tokens * config.heads * config.key_dim];
+        let queries = &mut queries[..goes_on.len() * config.heads * config.key_dim];
         let keys = &mut keys[..tokens * config.kv_heads * config.key_dim];
         let values = &mut values[..tokens * config.kv_heads * config.value_dim];
-        let mixed = &mut mixed[..tokens * config.heads * config.value_dim];
+        let mixed = &mut mixed[..goes_on.len() * config.heads * config.value_dim];
         let change = &mut change[..tokens * config.width];
 
         let residual = &mut residual[..tokens * config.width];
@@ -184,32 +201,43 @@ impl<'a> Pass<'a> {
             }
         }
         let (query, key, value) = (&layer.query, &layer.key, &layer.value);
-        let precision = query.matrix.precision();
-        let precision = precision.and(key.matrix.precision());
-        let precision = precision.and(value.matrix.precision());
-        self.tools
-            .prepare(normed, config.width, precision, prepared);
-        self.tools.multiply(
-            prepared,
-            [
-                (query, &mut *queries),
-                (key, &mut *keys),
-                (value, &mut *values),
-            ],
-        );
+        let of_query = query.matrix.precision();
+        let precision = key.matrix.precision().and(value.matrix.precision());
+        let keys_and_values = [(key, &mut *keys), (value, &mut *values)];
+        if goes_on.len() == tokens {
+            let precision = precision.and(of_query);
+            self.tools
+                .prepare(normed, config.width, precision, prepared);
+            let [keys, values] = keys_and_values;
+            let queries = (query, &mut *queries);
+            self.tools.multiply(prepared, [queries, keys, values]);
+        } else {
+            self.tools
+                .prepare(normed, config.width, precision, prepared);
+            self.tools.multiply(prepared, keys_and_values);
+        }
         let angles = &angles[..tokens * config.rope.dimensions];
-        self.tools
-            .place(config, layer.query_norm.as_ref(), queries, angles);
         self.tools
             .place(config, layer.key_norm.as_ref(), keys, angles);
         let cache = &mut self.cache[index];
         cache.store(self.parts.cpu, self.position, keys, values);
+        if goes_on.is_empty() {
+            return;
+        }
+        if goes_on.len() < tokens {
+            let normed = &normed[rows(&goes_on, config.width)];
+            self.tools.prepare(normed, config.width, of_query, prepared);
+            self.tools.multiply(prepared, [(query, &mut *queries)]);
+        }
+        let angles = &angles[rows(&goes_on, config.rope.dimensions)];
+        self.tools
+            .place(config, layer.query_norm.as_ref(), queries, angles);
 
         let inputs = AttentionInputs {
             queries,
             heads: config.heads,
             cache,
-            first_position: self.position,
+            first_position: self.position + goes_on.start,
             scale: config.attention_scale,
             window: config.window,
             soft_cap: None,
@@ -223,21 +251,22 @@ impl<'a> Pass<'a> {
         let precision = output.matrix.precision();
         let length = config.heads * config.value_dim;
         self.tools.prepare(mixed, length, precision, prepared);
+        let change = &mut change[rows(&goes_on, config.width)];
         self.tools.multiply(prepared, [(output, &mut *change)]);
         if let Some(norm) = &layer.attention_post_norm {
             self.tools.norm_in_place(config, norm, change);
         }
     }
 
-    /// The second half of a layer: adds what the attention gives, and leaves in `change` what the
-    /// feed-forward network gives.
-    fn join(&mut self, layer: &Layer) {
+    /// The second half of a layer, for the tokens that go on: adds what the attention gives, and leaves
+    /// in `change` what the feed-forward network gives.
+    fn join(&mut self, layer: &Layer, goes_on: Range<usize>) {
         let config = self.parts.config;
-        let length = self.tokens * config.width;
+        let numbers = rows(&goes_on, config.width);
         let tools = self.tools;
-        let residual = &mut self.scratch.residual[..length];
-        let normed = &mut self.scratch.normed[..length];
-        let change = &self.scratch.change[..length];
+        let residual = &mut self.scratch.residual[numbers.clone()];
+        let normed = &mut self.scratch.normed[numbers.clone()];
+        let change = &self.scratch.change[numbers.clone()];
         let norm = layer.feed_forward_norm.as_ref();
         match config.residual {
             Residual::Sequential => match norm {
@@ -252,19 +281,19 @@ impl<'a> Pass<'a> {
             }
         }
         match &layer.feed_forward {
-            FeedForward::Dense(mlp) => self.dense(mlp),
+            FeedForward::Dense(mlp) => self.dense(mlp, numbers.clone()),
             FeedForward::Experts { router, experts } => {
-                experts::mix(tools, config, (router, experts), self.scratch, self.tokens);
+                experts::mix(tools, config, (router, experts), self.scratch, goes_on);
             }
         }
         if let Some(norm) = &layer.feed_forward_post_norm {
-            let change = &mut self.scratch.change[..length];
+            let change = &mut self.scratch.change[numbers];
             tools.norm_in_place(config, norm, change);
         }
     }
 
-    /// `change = mlp(normed)`.
-    fn dense(&mut self, mlp: &Mlp) {
+    /// `change = mlp(normed)`, of the numbers in that range of both.
+    fn dense(&mut self, mlp: &Mlp, numbers: Range<usize>) {
         let config = self.parts.config;
         let scratch = &mut *self.scratch;
         let hidden = HiddenBuffers {
@@ -273,8 +302,8 @@ impl<'a> Pass<'a> {
             input: &mut scratch.prepared,
             output: &mut scratch.hidden,
         };
-        let normed = &scratch.normed[..self.tokens * config.width];
-        let change = &mut scratch.change[..self.tokens * config.width];
+        let normed = &scratch.normed[numbers.clone()];
+        let change = &mut scratch.change[numbers];
         hidden.compute(self.tools, config, mlp, (normed, change));
     }
 }
@@ -358,6 +387,11 @@ impl<'a> HiddenBuffers<'a> {
         tools.prepare(gate, config.hidden, precision, self.output);
         self.output
     }
+}
+
+/// The numbers of some tokens, of which each has `length`.
+fn rows(tokens: &Range<usize>, length: usize) -> Range<usize> {
+    tokens.start * length..tokens.end * length
 }
 
 /// A matrix and its bias, as a job takes them.

@@ -383,7 +383,13 @@ impl Session {
         let (cache, scratch) = (self.cache.layers_mut(), &mut self.scratch);
         self.options.threads_on(&self.model).enter(|team| {
             let mut pass = Pass::new(parts, team, cache, scratch, position);
-            pass.run(batch, &cancelled)?;
+            let count = batch.len();
+            let wanted = match (each.is_some(), last) {
+                (true, _) => 0..count,
+                (false, true) => count - 1..count,
+                (false, false) => count..count,
+            };
+            pass.run(batch, wanted, &cancelled)?;
             if let Some(each) = each {
                 for first in (0..batch.len()).step_by(LOGIT_COLUMNS) {
                     let count = LOGIT_COLUMNS.min(batch.len() - first);

@@ -10,10 +10,11 @@ use super::machine::Products;
 pub struct Work {
     /// Bytes of weights that generating a token reads.
     pub bytes: f64,
-    /// Products with weights of a token of a prompt, of which only the last has logits.
+    /// Products with weights of a token of a prompt, of which only the last has logits: those of the
+    /// head and those that the last layer makes besides keys and values are not among them.
     pub products: Products,
     /// Products of a token's queries with the keys of one position, and of its weights with the
-    /// values there, in all layers together.
+    /// values there, in all layers together but, for the same reason, the last.
     pub attention: f64,
     /// Positions that a token sees at most, if not all before it.
     pub window: Option<f64>,
@@ -27,10 +28,10 @@ impl Work {
         // reads one row.
         let tied = gguf.tensor("output.weight").is_none();
         let used = used_experts(model);
-        let window = format!("{}.attention.sliding_window", model.architecture());
-        let window = gguf.metadata().u32(&window).ok().flatten();
+        let window = number(model, "attention.sliding_window");
+        let last = format!("blk.{}.", number(model, "block_count").unwrap_or(0.0) - 1.0);
         let mut work = Work {
-            window: window.filter(|window| *window > 0).map(f64::from),
+            window: window.filter(|window| *window > 0.0),
             ..Work::default()
         };
         for tensor in gguf.tensors().iter().filter(|tensor| is_matrix(tensor)) {
@@ -47,11 +48,17 @@ impl Work {
             if embeddings || name == "output.weight" {
                 continue;
             }
-            if name.ends_with(".attn_output.weight") {
+            let in_last = name.strip_prefix(&last);
+            if name.ends_with(".attn_output.weight") && in_last.is_none() {
                 // It is multiplied with the values of all heads, which are as long as queries.
                 work.attention += 2.0 * tensor.shape()[0] as f64;
             }
-            let products = tensor.elements() as f64 * share;
+            let used = match in_last {
+                None | Some("attn_k.weight" | "attn_v.weight") => 1.0,
+                Some("attn_qkv.weight") => keys_and_values(model),
+                Some(_) => 0.0,
+            };
+            let products = tensor.elements() as f64 * share * used;
             let of_kind = match tensor.tensor_type() {
                 TensorType::BF16 => &mut work.products.bf16,
                 kind if kind.block_len() == 1 => &mut work.products.float,
@@ -86,17 +93,28 @@ fn is_single_expert(name: &str) -> bool {
     number.parse::<u32>().is_ok() && kind.starts_with("ffn_")
 }
 
+/// A number of the model's metadata.
+fn number(model: &Model, name: &str) -> Option<f64> {
+    let key = format!("{}.{name}", model.architecture());
+    let number = model.gguf().metadata().u32(&key).ok().flatten();
+    number.map(f64::from)
+}
+
 /// The share of the experts that a token uses.
 fn used_experts(model: &Model) -> f64 {
-    let metadata = model.gguf().metadata();
-    let number = |name: &str| {
-        let key = format!("{}.{name}", model.architecture());
-        metadata.u32(&key).ok().flatten().map(f64::from)
-    };
+    let number = |name| number(model, name);
     match (number("expert_used_count"), number("expert_count")) {
         (Some(used), Some(count)) if count > 0.0 => used / count,
         _ => 1.0,
     }
+}
+
+/// The share of keys and values in a matrix that gives queries as well.
+fn keys_and_values(model: &Model) -> f64 {
+    let number = |name| number(model, name);
+    let heads = number("attention.head_count").unwrap_or(1.0);
+    let of_both = 2.0 * number("attention.head_count_kv").unwrap_or(heads);
+    of_both / (heads + of_both)
 }
 
 #[cfg(test)]
