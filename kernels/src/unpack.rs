@@ -20,11 +20,14 @@ use std::marker::PhantomData;
 pub(crate) enum Group {
     /// A legacy block, or a sub-block of most K-quants.
     Of32,
-    /// A sub-block of Q6_K and some codebook formats.
+    /// A sub-block of some codebook formats.
     Of16,
     /// A sub-block of Q2_K and Q3_K: its scale is a small integer, in units that all of a block of
     /// 256 share. Such a scale times a code is a byte.
     Whole16,
+    /// A sub-block of Q6_K: likewise, but sums of products take more than 16 bits, and a scale times a
+    /// code more than a byte.
+    Wide16,
 }
 
 /// How a format writes minimums.
@@ -85,7 +88,9 @@ pub(crate) trait Layout: CodeRange {
     const PRECISION: Precision = {
         let starts = match (Self::GROUP, Self::OFFSET) {
             (Group::Of32, _) | (Group::Whole16, 0) => Precision::INT8,
-            (Group::Of16 | Group::Whole16, _) => Precision::INT8.and(Precision::STARTS16),
+            (Group::Of16 | Group::Whole16 | Group::Wide16, _) => {
+                Precision::INT8.and(Precision::STARTS16)
+            }
         };
         match Self::MINS {
             Mins::None => starts,
@@ -143,8 +148,8 @@ layouts! {
     TwoIntegerMin16: Some(3), 0, Whole16, Integer16, 45;
     /// Three bits raised by 4 with a signed scale of six bits for every 16: Q3_K.
     Three16: Some(7), 4, Whole16, None, 128;
-    /// Six bits raised by 32, a scale for every 16: Q6_K.
-    Six16: Some(63), 32, Of16, None;
+    /// Six bits raised by 32 with a signed scale of eight bits for every 16: Q6_K.
+    Six16: Some(63), 32, Wide16, None;
     /// 0, 1 and 2 for −1, 0 and 1: TQ1_0, TQ2_0.
     Ternary32: Some(2), 1, Of32, None;
 }
@@ -159,6 +164,9 @@ pub(crate) enum InOrder {
     Packed,
     /// They are unpacked with rows across lanes, as everywhere else.
     AcrossRows,
+    /// Whole numbers that scale groups of 16 are read with the codes and multiplied with sums at once;
+    /// their units are unpacked with rows across lanes.
+    Whole,
 }
 
 /// Which sixteens of 128 consecutive weights make the quarters of two vectors of 64.
@@ -220,14 +228,14 @@ pub(crate) trait Unpack: Block + 'static {
         unreachable!("IN_ORDER is none")
     }
 
-    /// The scales of sixteen blocks, where they are read with the codes: floats; where they are packed,
-    /// halves in the first half of the vector.
+    /// The scales of the groups of 512 weights, where they are read with the codes: floats; where they are
+    /// packed, halves in the first half of the vector; whole numbers of groups of 16, 16-bit integers.
     ///
     /// Implementations are `#[inline(always)]`.
     ///
     /// # Safety
     ///
-    /// The sixteen blocks are readable.
+    /// The blocks of the 512 weights are readable.
     #[allow(unsafe_code)]
     #[inline(always)]
     unsafe fn scales<S: OneRow>(_simd: S, _blocks: *const Self, _bytes: &Bytes<S>) -> S::Int {
@@ -254,6 +262,10 @@ pub(crate) trait Sink<S: Lanes> {
     /// 32 codes with the scales of the first (the low half of each lane) and of the last 16 (the high
     /// half), signed integers of 16 bits in units of `factor`; `group` counts in 32s.
     fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float);
+
+    /// 32 codes with the scales of the first and of the last 16, whole numbers of eight bits and a sign in
+    /// units of `factor`, the same for all groups; `group` counts in 32s.
+    fn wide16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2], factor: S::Float);
 
     /// 32 raised codes in the order of the format, where there are [`Lanes::BYTE_TABLES`].
     fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);

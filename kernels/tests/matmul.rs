@@ -213,6 +213,10 @@ fn sums_of_the_largest_codes_agree() {
             let mut blocks = blocks(format, rows * len / format.block_len(), &mut random);
             for block in blocks.chunks_exact_mut(format.block_bytes()) {
                 block[codes.clone()].fill(byte);
+                if format == Format::Q6_K {
+                    // And the largest scales, which are multiplied with sums in whole numbers.
+                    block[192..208].fill(0x80);
+                }
             }
             let matrix = Matrix::new(format, rows, len, &blocks).expect("whole blocks");
             // Every code of the column is the largest, with either sign, and with both.

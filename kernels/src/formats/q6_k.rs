@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, nibbles_below, or_each, scaled,
+    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, nibbles_below, or_each,
     shift_left_each, shift_right_each, signed_bytes, unrolled,
 };
 use std::mem::offset_of;
@@ -70,7 +70,7 @@ impl Block for Q6K {
 impl Unpack for Q6K {
     type Layout = Six16;
 
-    const IN_ORDER: Option<InOrder> = Some(InOrder::AcrossRows);
+    const IN_ORDER: Option<InOrder> = Some(InOrder::Whole);
 
     #[inline(always)]
     fn unpack<S: Lanes>(simd: S, blocks: BlockRows<'_, Self>, sink: &mut impl Sink<S>) {
@@ -93,17 +93,14 @@ impl Unpack for Q6K {
                 shift_right_each::<2, S, 8>(simd, high),
             ];
             let scales = [
-                scaled(simd, signed_bytes(simd, groups[2 * HALF]), scale),
-                scaled(simd, signed_bytes(simd, groups[2 * HALF + 1]), scale),
+                floats(simd, signed_bytes(simd, groups[2 * HALF])),
+                floats(simd, signed_bytes(simd, groups[2 * HALF + 1])),
             ];
             unrolled!(K in 4, {
                 let codes = or_each(simd, low[K % 2][K / 2], and_each(simd, high[K], mask));
                 let i = 2 * (K % 2);
-                sink.group16(
-                    4 * HALF + K,
-                    codes,
-                    [scales[K / 2][i], scales[K / 2][i + 1]],
-                );
+                let scales = [scales[K / 2][i], scales[K / 2][i + 1]];
+                sink.wide16(4 * HALF + K, codes, scales, scale);
             });
         });
     }
@@ -129,4 +126,24 @@ impl Unpack for Q6K {
         ];
         nibbles_below(simd, low, high, 0x3f3f_3f3f)
     }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn scales<S: OneRow>(simd: S, blocks: *const Self, _bytes: &Bytes<S>) -> S::Int {
+        // SAFETY: those of both blocks.
+        unsafe {
+            let of = |number: usize| (&raw const (*blocks.add(number)).groups).cast();
+            simd.load_bytes_widened([of(0), of(1)])
+        }
+    }
+}
+
+/// Whole numbers as floats.
+#[inline(always)]
+fn floats<S: Lanes>(simd: S, whole: [S::Int; 4]) -> [S::Float; 4] {
+    let mut floats = [simd.splat_float(0.0); 4];
+    for (float, whole) in floats.iter_mut().zip(whole) {
+        *float = simd.to_float(whole);
+    }
+    floats
 }

@@ -105,6 +105,35 @@ pub(crate) trait OneRow: Lanes {
         unreachable!("IN_ORDER is false")
     }
 
+    /// Sixteen signed bytes of each of two places, widened to 16 bits.
+    ///
+    /// # Safety
+    ///
+    /// They are readable.
+    #[inline(always)]
+    unsafe fn load_bytes_widened(self, _from: [*const i8; 2]) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// Words, shifted to the right, that then fit 16 bits, a sign included, as 16-bit integers.
+    #[inline(always)]
+    fn narrowed(self, _words: [&[i32; WIDTH]; 2], _shift: u32) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
+    /// The sums of the products of 16 groups of 32 weights, in order, where those of each 16 are multiplied
+    /// with one of 32 `scales`, 16-bit integers: of the quarters of two vectors for each 128 weights,
+    /// whose lanes are below 2¹⁵ in magnitude, and of `more`, 16-bit integers as well, times `1 << SHIFT`.
+    #[inline(always)]
+    fn scaled_sums<const SHIFT: u32>(
+        self,
+        _vectors: [Self::Int; 8],
+        _scales: Self::Int,
+        _more: Self::Int,
+    ) -> Self::Int {
+        unreachable!("IN_ORDER is false")
+    }
+
     /// The half-precision numbers with which groups of `STRIDE` bytes, 32 to 62, begin, widened: the bits
     /// of floats.
     ///

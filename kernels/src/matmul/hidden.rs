@@ -317,10 +317,10 @@ impl Take<'_> {
             let count = LANES.min(self.rows - start);
             for (sums, to) in columns.iter().zip(self.to.chunks_exact_mut(SUPER)) {
                 let to = &mut to[start..start + count];
-                match to.as_mut_array::<LANES>() {
-                    Some(to) => *to = *sums,
+                match <&mut [f32; LANES]>::try_from(&mut *to) {
+                    Ok(to) => *to = *sums,
                     // The last lanes are the rows of a panel that is not whole.
-                    None => to.copy_from_slice(&sums[LANES - count..]),
+                    Err(_) => to.copy_from_slice(&sums[LANES - count..]),
                 }
             }
         }

@@ -18,11 +18,12 @@
 //! of a group of 32 weights are summed exactly in integers; within a block of 256, for each group in
 //! ascending order, `t = float(sum) * (scale * activation scale) + t`, rounded once, where integer
 //! minimums come first of all; then `y = t + y`. (Groups of 16: `u = float(first) * scale`,
-//! `u = float(last) * scale + u`, `t = u * activation scale + t`. Where their scales are small whole
-//! numbers in a unit that 256 weights share, these belong to the exact sum of 32, whose scale is the
-//! unit.) An activation scale has few digits, so that its product with any format's scale loses no
-//! bits that matter and can be looked up. So an element of the result has the same bits however many
-//! columns were multiplied at once and whoever computed it.
+//! `u = float(last) * scale + u`, `t = u * activation scale + t`. Where their scales are whole numbers
+//! in a unit that 256 weights share, these belong to the exact sum of 32: if they are small, its scale
+//! is the unit; if they have eight bits, as in Q6_K, it is of 24 bits and so still exact as a float, the
+//! unit is left out, and at the end `t = t * unit`.) An activation scale has few digits, so that its
+//! product with any format's scale loses no bits that matter and can be looked up. So an element of the
+//! result has the same bits however many columns were multiplied at once and whoever computed it.
 //!
 //! Float weights: in a block of 256, sixteen sums, `s[j] = w[16 i + j] * x[16 i + j] + s[j]` for `i`
 //! in ascending order, rounded once; then `s[j] + s[j + 8]` for `j < 8`, of these those that are 4

@@ -156,10 +156,7 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
             if SHORT == 2 {
                 return short_sums(ab, cd);
             }
-            let (ab, cd) = (_mm512_castsi512_ps(ab), _mm512_castsi512_ps(cd));
-            let low = _mm512_castps_si512(_mm512_shuffle_ps::<0x88>(ab, cd));
-            let high = _mm512_castps_si512(_mm512_shuffle_ps::<0xdd>(ab, cd));
-            _mm512_add_epi32(low, high)
+            sums_of_two_lanes(ab, cd)
         }
     }
 
@@ -170,6 +167,65 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
                 _mm512_shuffle_i32x4::<0x88>(a, b),
                 _mm512_shuffle_i32x4::<0xdd>(a, b),
             )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes_widened(self, [low, high]: [*const i8; 2]) -> __m512i {
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast()));
+            _mm512_cvtepi8_epi16(_mm256_set_m128i(high, low))
+        }
+    }
+
+    #[inline(always)]
+    fn narrowed(self, [low, high]: [&[i32; WIDTH]; 2], shift: u32) -> __m512i {
+        unsafe {
+            let shift = _mm_cvtsi32_si128(shift as i32);
+            let narrowed = |words: &[i32; WIDTH]| {
+                let words = _mm512_loadu_si512(words.as_ptr().cast());
+                _mm512_cvtepi32_epi16(_mm512_sra_epi32(words, shift))
+            };
+            let low = _mm512_castsi256_si512(narrowed(low));
+            _mm512_inserti64x4::<1>(low, narrowed(high))
+        }
+    }
+
+    #[inline(always)]
+    fn scaled_sums<const SHIFT: u32>(
+        self,
+        vectors: [__m512i; 8],
+        scales: __m512i,
+        more: __m512i,
+    ) -> __m512i {
+        // Packed, a quarter has four lanes of a quarter of each vector: of the groups of 16 of these numbers.
+        let from = const {
+            let mut from = [[0u16; 32]; 4];
+            let mut i = 0;
+            while i < 4 * 32 {
+                let (number, quarter, lane) = (i / 32, i % 32 / 8, i % 8);
+                from[number][i % 32] = (8 * number + 4 * (lane / 4) + quarter) as u16;
+                i += 1;
+            }
+            from
+        };
+        unsafe {
+            let mut sums = vectors;
+            for (number, from) in from.iter().enumerate() {
+                let from = _mm512_loadu_si512(from.as_ptr().cast());
+                let scales = _mm512_permutexvar_epi16(from, scales);
+                let (a, b) = (vectors[2 * number], vectors[2 * number + 1]);
+                sums[number] = _mm512_madd_epi16(_mm512_packs_epi32(a, b), scales);
+            }
+            for i in 0..2 {
+                sums[i] = sums_of_two_lanes(sums[2 * i], sums[2 * i + 1]);
+            }
+            // Group 8 i + 4 j + 2 k + l is in lane 8 i + 2 j + k + 4 l.
+            let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+            let sums = self.sums_of_pairs_of_quarters([sums[0], sums[1]]);
+            let sums = _mm512_permutexvar_epi32(order, sums);
+            let more = _mm512_madd_epi16(more, scales);
+            _mm512_add_epi32(sums, _mm512_slli_epi32::<SHIFT>(more))
         }
     }
 
@@ -284,6 +340,23 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
 unsafe fn short_sums(a: __m512i, b: __m512i) -> __m512i {
     // SAFETY: the caller vouches for AVX-512 BW.
     unsafe { _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1)) }
+}
+
+/// The sums of two neighbouring lanes: in each quarter two of `a` and two of `b`.
+///
+/// # Safety
+///
+/// The CPU has AVX-512 F.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn sums_of_two_lanes(a: __m512i, b: __m512i) -> __m512i {
+    // SAFETY: the caller vouches for AVX-512 F.
+    unsafe {
+        let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+        let low = _mm512_castps_si512(_mm512_shuffle_ps::<0x88>(a, b));
+        let high = _mm512_castps_si512(_mm512_shuffle_ps::<0xdd>(a, b));
+        _mm512_add_epi32(low, high)
+    }
 }
 
 /// Where vector `vector` of the bytes of sixteen groups of `STRIDE` bytes begins: the last ends with

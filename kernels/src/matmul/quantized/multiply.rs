@@ -378,7 +378,7 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usiz
                     R::add::<S, W, T>(simd, (tiles, slot), (group, c), &sums, &mut t);
                 }
             }
-            Group::Of16 => {
+            Group::Of16 | Group::Wide16 => {
                 let mut both = [[simd.splat_float(0.0); W]; T];
                 for half in 0..2 {
                     let slot = 2 * number + half;
@@ -414,6 +414,13 @@ fn multiply_block<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usiz
                 for (i, tile) in tiles.into_iter().enumerate() {
                     t[i][c] = simd.multiply_add_float(tile.minimums[number], total, t[i][c]);
                 }
+            }
+        }
+    }
+    if L::GROUP == Group::Wide16 {
+        for (t, tile) in t.iter_mut().zip(tiles) {
+            for t in t {
+                *t = simd.multiply_float(*t, tile.factor);
             }
         }
     }

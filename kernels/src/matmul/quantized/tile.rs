@@ -16,7 +16,8 @@ use std::mem::MaybeUninit;
 #[derive(Clone, Copy)]
 pub(super) struct Tile<S: Lanes> {
     pub(super) codes: [S::Int; SUPER / 4],
-    /// The scale of each group of 32 or 16; that of all of them, if group scales are whole numbers.
+    /// The scale of each group of 32 or 16; that of all of them, if group scales are whole numbers that
+    /// codes or sums have been multiplied with.
     pub(super) scales: [S::Float; SUPER / 16],
     /// The whole numbers that scale groups of 16 in pairs, where codes have not been multiplied by
     /// them.
@@ -25,6 +26,7 @@ pub(super) struct Tile<S: Lanes> {
     pub(super) starts: [S::Int; GROUPS],
     pub(super) minimums: [S::Float; GROUPS],
     pub(super) pairs: [S::Int; GROUPS],
+    /// The unit of whole minimums, or of whole scales that are among `scales`.
     pub(super) factor: S::Float,
     /// Each scale of a group of 32 times every mantissa of the activations' scales, if it was asked
     /// for.
@@ -138,7 +140,7 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
         let tables = match B::Layout::GROUP {
             _ if !S::SCALES_BY_POWERS => 0,
             Group::Of32 => GROUPS,
-            Group::Of16 => 0,
+            Group::Of16 | Group::Wide16 => 0,
             Group::Whole16 => 1,
         };
         if full_panels {
@@ -279,6 +281,18 @@ impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
             0 => factor,
             _ => simd.multiply_float(factor, simd.splat_float(-1.0)),
         };
+    }
+
+    #[inline(always)]
+    fn wide16(
+        &mut self,
+        group: usize,
+        codes: [S::Int; 8],
+        scales: [S::Float; 2],
+        factor: S::Float,
+    ) {
+        self.raised16(group, codes, scales);
+        self.tile.factor = factor;
     }
 
     #[inline(always)]

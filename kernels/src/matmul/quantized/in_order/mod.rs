@@ -45,15 +45,6 @@ const fn segment<B: Unpack>() -> usize {
     }
 }
 
-/// Weights of a row, at most. Of groups of 16, which have twice as many sums, so much would be kept of
-/// longer rows that it does not stay in the first-level cache beside what is asked for.
-const fn longest<B: Unpack>() -> usize {
-    match B::Layout::GROUP {
-        Group::Of16 => 8 * PAIR,
-        _ => usize::MAX,
-    }
-}
-
 /// Bytes between what is read and what is asked for, with a first-level cache of so many bytes: a third
 /// of it. What is asked for later has not come when it is read; what is asked for earlier has gone.
 fn ahead(near: usize) -> usize {
@@ -115,14 +106,14 @@ pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool
         return false;
     }
     let cols = rows.weights.cols();
-    if rows.x.columns() != 1 || !cols.is_multiple_of(SUPER) || cols > const { longest::<B>() } {
+    if rows.x.columns() != 1 || !cols.is_multiple_of(SUPER) {
         return false;
     }
     const {
-        let whole = matches!(B::Layout::GROUP, Group::Whole16);
-        assert!(!S::IN_ORDER || B::IN_ORDER.is_none() || S::ROWS == WIDTH && !whole);
+        let sums = matches!(B::Layout::GROUP, Group::Of32 | Group::Wide16);
+        assert!(!S::IN_ORDER || B::IN_ORDER.is_none() || S::ROWS == WIDTH && sums);
     }
-    if const { longest::<B>() <= FEW_PAIRS * PAIR } || cols <= FEW_PAIRS * PAIR {
+    if cols <= FEW_PAIRS * PAIR {
         Product::<B, FEW_PAIRS>::of(rows).run(simd);
     } else {
         simd.call(Product::<B, MOST_PAIRS>::of(rows));
@@ -319,13 +310,12 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
         for (i, pair) in self.pairs.clone().enumerate() {
             // SAFETY: `multiply` has written those of every pair of the segment, for all rows.
             let first = unsafe { all(&kept.first[i]) };
-            let (mut sums, mut scales) = (*first, None);
-            if const { row::packed::<B>() } {
-                let unpacked = simd.unpacked(first);
-                (sums, scales) = (unpacked.0, Some(unpacked.1));
-            } else if const { matches!(B::Layout::GROUP, Group::Of32) } {
-                sums = simd.transposed_ints(first);
-            }
+            let (sums, mut scales) = if const { row::packed::<B>() } {
+                let (sums, scales) = simd.unpacked(first);
+                (sums, Some(scales))
+            } else {
+                (simd.transposed_ints(first), None)
+            };
             if const { matches!(B::IN_ORDER, Some(InOrder::WithCodes)) } {
                 // SAFETY: there are two vectors, and as above.
                 let words = simd.transposed_ints(unsafe { all(&kept.second[i]) });
@@ -341,25 +331,13 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
                     let words = self.rows.x.block_codes(block, 0..1);
                     let mut sink = Summed::<S, B> {
                         fused: Fused::new(simd, words, words.as_ptr()),
-                        sums: [simd.splat_int(0); 2 * GROUPS],
+                        sums: [simd.splat_int(0); GROUPS],
                         lines,
                     };
-                    if const { matches!(B::Layout::GROUP, Group::Of16) } {
-                        let of_block = match BLOCK {
-                            0 => first,
-                            // SAFETY: there are two vectors, and as above.
-                            _ => unsafe { all(&kept.second[i]) },
-                        };
-                        let sums = simd.transposed_ints(of_block);
-                        unrolled!(GROUP in 16, {
-                            sink.sums[GROUP] = sums[const { row::lane_of_16(GROUP) }];
-                        });
-                    } else {
-                        unrolled!(GROUP in 8, {
-                            const NUMBER: usize = BLOCK * GROUPS + GROUP;
-                            sink.sums[GROUP] = sums[const { row::lane::<B>(NUMBER) }];
-                        });
-                    }
+                    unrolled!(GROUP in 8, {
+                        const NUMBER: usize = BLOCK * GROUPS + GROUP;
+                        sink.sums[GROUP] = sums[const { row::lane::<B>(NUMBER) }];
+                    });
                     match scales {
                         Some(scales) => {
                             for group in 0..GROUPS {

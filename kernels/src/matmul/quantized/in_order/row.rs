@@ -3,7 +3,7 @@
 use crate::activations::{START_OFFSET, part};
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes, OneRow, WIDTH};
-use crate::unpack::{Group, InOrder, Layout, Unpack, raised, unrolled};
+use crate::unpack::{InOrder, Layout, Unpack, raised, unrolled};
 
 use super::super::{GROUPS, block_bytes};
 use super::requests::Lines;
@@ -31,7 +31,12 @@ pub(super) const fn packed<B: Unpack>() -> bool {
 
 /// Whether there are two vectors of what is kept of a pair.
 pub(super) const fn two<B: Unpack>() -> bool {
-    matches!(B::Layout::GROUP, Group::Of16) || matches!(B::IN_ORDER, Some(InOrder::WithCodes))
+    matches!(B::IN_ORDER, Some(InOrder::WithCodes))
+}
+
+/// Whether sums of 16 are multiplied with whole numbers, and added, before anything is kept.
+const fn whole<B: Unpack>() -> bool {
+    matches!(B::IN_ORDER, Some(InOrder::Whole))
 }
 
 /// What codes are raised by that have their sums packed.
@@ -58,6 +63,9 @@ const fn short<B: Unpack>() -> usize {
 /// Where the sum of the group of 32 of number `group` of a pair is: its lane.
 pub(super) const fn lane<B: Unpack>(group: usize) -> usize {
     let (number, group) = (group / 4, group % 4);
+    if whole::<B>() {
+        return 4 * number + group;
+    }
     if joined::<B>() {
         return 4 * group + number;
     }
@@ -67,11 +75,6 @@ pub(super) const fn lane<B: Unpack>(group: usize) -> usize {
     }
     let vector = 2 * number + vector;
     4 * (2 * (vector / 4) + half) + vector % 4
-}
-
-/// Where that of a group of 16 of a block is, whose sums are a vector: its lane.
-pub(super) const fn lane_of_16(group: usize) -> usize {
-    4 * (group % 4) + group / 4
 }
 
 /// The group of 32 in each lane.
@@ -89,7 +92,8 @@ const fn groups<B: Unpack>() -> [usize; WIDTH] {
 pub(super) struct Column<S: Lanes> {
     /// The codes: of each 128, the sixteens that both vectors of codes have.
     codes: [[S::Int; 2]; 4],
-    /// What sums begin with, where it is added before they are packed.
+    /// What sums begin with, where it is added before they are packed; where sums of 16 are multiplied
+    /// with whole numbers, the sums of their codes, negative.
     starts: S::Int,
 }
 
@@ -116,14 +120,21 @@ impl<S: OneRow> Column<S> {
             // An exact division: offsets are powers of two.
             let shift = const { (START_OFFSET / raised_by::<B>()).trailing_zeros() };
             starts = simd.eights(eights, const { &groups::<B>() }, shift);
+        } else if const { whole::<B>() } {
+            let mut sixteens = [&[0; 2 * GROUPS]; 2];
+            for (sixteens, words) in sixteens.iter_mut().zip(blocks) {
+                let words = words[part::STARTS16..].first_chunk();
+                *sixteens = words.expect("a block has a word for each 16");
+            }
+            starts = simd.narrowed(sixteens, const { START_OFFSET.trailing_zeros() });
         }
         Column { codes, starts }
     }
 }
 
 /// What is kept of a pair of blocks, one vector or two: the sums of the groups' products with those of
-/// the column; behind them, or beside them in one vector, their scales, if they are read with codes.
-/// Sums of groups of 16 are two vectors. Meanwhile `lines` are asked for.
+/// the column; behind them, or beside them in one vector, their scales, if they are read with codes and
+/// are not whole numbers, which sums have been multiplied with. Meanwhile `lines` are asked for.
 ///
 /// # Safety
 ///
@@ -155,6 +166,19 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
         };
         *product = simd.dot_bytes(*product, codes, x);
     });
+    if const { whole::<B>() } {
+        const {
+            let fits = short::<B>() > 0 && !joined::<B>() && B::Layout::OFFSET.count_ones() <= 1;
+            assert!(!whole::<B>() || fits);
+        }
+        let ([first, last], x) = (products, x.starts);
+        let products = [
+            first[0], first[1], first[2], first[3], last[0], last[1], last[2], last[3],
+        ];
+        // SAFETY: the caller's promise.
+        let scales = unsafe { B::scales(simd, weights, &bytes) };
+        return [raised_sums::<S, B>(simd, products, scales, x), nothing];
+    }
     let mut sums = [nothing; 2];
     for (sums, products) in sums.iter_mut().zip(products) {
         *sums = match const { short::<B>() } {
@@ -162,9 +186,6 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
             1 => simd.sums_of_quarters::<1>(products),
             _ => simd.sums_of_quarters::<2>(products),
         };
-    }
-    if const { matches!(B::Layout::GROUP, Group::Of16) } {
-        return sums;
     }
     let sums = match const { joined::<B>() } {
         true => sums[0],
@@ -180,5 +201,19 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
     match const { packed::<B>() } {
         true => [simd.packed(simd.add_int(sums, x.starts), scales), nothing],
         false => [sums, scales],
+    }
+}
+
+/// The sums of products of raised codes, times whole scales, as if codes had not been raised.
+#[inline(always)]
+fn raised_sums<S: OneRow, B: Unpack>(
+    simd: S,
+    products: [S::Int; 8],
+    scales: S::Int,
+    totals: S::Int,
+) -> S::Int {
+    match B::Layout::OFFSET {
+        32 => simd.scaled_sums::<5>(products, scales, totals),
+        _ => unreachable!("codes raised by other numbers"),
     }
 }

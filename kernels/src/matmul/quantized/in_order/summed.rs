@@ -13,8 +13,8 @@ use super::row;
 pub(super) struct Summed<S: OneRow, B: Unpack> {
     /// What the products are added to.
     pub(super) fused: Fused<S, B::Layout, 1>,
-    /// The sums: of eight groups of 32, or of sixteen of 16.
-    pub(super) sums: [S::Int; 2 * GROUPS],
+    /// The sums.
+    pub(super) sums: [S::Int; GROUPS],
     /// What is asked for meanwhile, a share with each group of 32.
     pub(super) lines: Lines,
 }
@@ -31,22 +31,6 @@ impl<S: OneRow, B: Unpack> Summed<S, B> {
             sum = self.simd().add_int(sum, start);
         }
         self.fused.add(group, [sum], scale);
-    }
-
-    /// The same with groups of 16; `group` counts in 32s.
-    #[inline(always)]
-    fn add16(&mut self, group: usize, scales: [S::Float; 2]) {
-        self.lines.ask(self.simd(), group);
-        let simd = self.simd();
-        let mut sums = [simd.splat_float(0.0); 2];
-        for (half, sum) in sums.iter_mut().enumerate() {
-            let number = 2 * group + half;
-            let [start] = self.fused.starts(part::STARTS16 + number);
-            *sum = simd.to_float(simd.add_int(self.sums[number], start));
-        }
-        let both = simd.multiply_float(sums[0], scales[0]);
-        let both = simd.multiply_add_float(sums[1], scales[1], both);
-        self.fused.add_scaled(group, [both]);
     }
 }
 
@@ -76,18 +60,34 @@ impl<S: OneRow, B: Unpack> Sink<S> for Summed<S, B> {
     }
 
     #[inline(always)]
-    fn raised16(&mut self, group: usize, _codes: [S::Int; 8], scales: [S::Float; 2]) {
-        self.add16(self.fused.first + group, scales);
+    fn raised16(&mut self, _group: usize, _codes: [S::Int; 8], _scales: [S::Float; 2]) {
+        unreachable!("groups of 16 whose scales are floats, which are not read in order");
     }
 
     #[inline(always)]
-    fn ordered16(&mut self, group: usize, _codes: [S::Int; 8], scales: [S::Float; 2]) {
-        self.add16(self.fused.first + group, scales);
+    fn ordered16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
+        self.raised16(group, codes, scales);
     }
 
     #[inline(always)]
     fn whole16(&mut self, _group: usize, _codes: [S::Int; 8], _scales: S::Int, _factor: S::Float) {
-        unreachable!("whole scales of groups of 16, which are not read in order");
+        unreachable!("whole scales of few bits, which are not read in order");
+    }
+
+    #[inline(always)]
+    fn wide16(
+        &mut self,
+        group: usize,
+        _codes: [S::Int; 8],
+        _scales: [S::Float; 2],
+        factor: S::Float,
+    ) {
+        // Sums have been multiplied with the scales, and nothing is left to be added to them.
+        let group = self.fused.first + group;
+        self.lines.ask(self.simd(), group);
+        let sum = self.simd().to_float(self.sums[group]);
+        self.fused.add_scaled(group, [sum]);
+        self.fused.in_units(group, factor);
     }
 
     #[inline(always)]
