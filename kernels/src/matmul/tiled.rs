@@ -144,19 +144,63 @@ impl Sums<'_> {
         (tile, column): (usize, usize),
         t: [S::Float; W],
     ) {
-        let start = (tile * self.columns.len() + column - self.columns.start) * S::ROWS;
-        let values = &mut self.values[start..start + W * S::ROWS];
         let first = self.block == 0;
-        for (y, t) in values.chunks_exact_mut(S::ROWS).zip(t) {
-            let y = y.as_mut_ptr().cast::<f32>();
-            // SAFETY: `y` is as many floats as a vector has, which the first block has written.
-            unsafe {
-                let before = match first {
-                    true => simd.splat_float(0.0),
-                    false => simd.load_float(y),
-                };
-                simd.store_float(y, simd.add_float(t, before));
-            }
+        let [place] = self.places_of::<S, 1>(tile, column..column + W);
+        // SAFETY: they are the sums of these columns, which the first block has written.
+        unsafe { add(simd, place, t, first) }
+    }
+
+    /// Where the sums of these columns lie, column after column, for each of the first `T` tiles.
+    #[inline(always)]
+    pub(super) fn places<S: Lanes, const T: usize>(
+        &mut self,
+        columns: Range<usize>,
+    ) -> [*mut f32; T] {
+        self.places_of::<S, T>(0, columns)
+    }
+
+    /// The same for the tiles from number `tile` on.
+    #[inline(always)]
+    fn places_of<S: Lanes, const T: usize>(
+        &mut self,
+        tile: usize,
+        columns: Range<usize>,
+    ) -> [*mut f32; T] {
+        let per_tile = self.columns.len() * S::ROWS;
+        let first = (columns.start - self.columns.start) * S::ROWS;
+        let count = columns.len() * S::ROWS;
+        let values = self.values.as_mut_ptr().cast::<f32>();
+        let mut places = [values; T];
+        for (i, place) in places.iter_mut().enumerate() {
+            let start = (tile + i) * per_tile + first;
+            assert!(start + count <= self.values.len());
+            *place = values.wrapping_add(start);
+        }
+        places
+    }
+}
+
+/// Adds sums of `W` columns to those at `place`, of which there are none yet if they are the `first`.
+///
+/// # Safety
+///
+/// `place` has `W` vectors, which have been written unless they are the first.
+#[inline(always)]
+pub(super) unsafe fn add<S: Lanes, const W: usize>(
+    simd: S,
+    place: *mut f32,
+    t: [S::Float; W],
+    first: bool,
+) {
+    for (c, t) in t.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = place.add(c * S::ROWS);
+            let before = match first {
+                true => simd.splat_float(0.0),
+                false => simd.load_float(y),
+            };
+            simd.store_float(y, simd.add_float(t, before));
         }
     }
 }

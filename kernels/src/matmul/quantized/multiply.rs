@@ -9,7 +9,7 @@ use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use crate::matmul::Rows;
 use crate::matmul::ahead::Ahead;
-use crate::matmul::tiled::{OfWidth, Sums, by_width};
+use crate::matmul::tiled::{OfWidth, Sums, add, by_width};
 use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -108,10 +108,26 @@ impl<S: Lanes, L: Layout, const T: usize> Task<S> for FullPanels<'_, '_, '_, '_,
 impl<S: Lanes, L: Layout, const T: usize> FullPanels<'_, '_, '_, '_, S, L, T> {
     #[inline(always)]
     fn multiply<R: Rescale, const W: usize>(self, simd: S) {
-        for panel in self.panels {
-            let columns = panel * W..(panel + 1) * W;
-            let to = (0, &mut *self.sums, &mut *self.ahead);
-            columns_of::<S, L, R, W, T>(simd, self.rows, self.tiles, columns, to);
+        let FullPanels {
+            rows, tiles, sums, ..
+        } = self;
+        let columns = self.panels.start * W..self.panels.end * W;
+        let groups = groups(rows, sums.block);
+        let words = rows.x.block_codes(sums.block, columns.clone());
+        let first = sums.block == 0;
+        let mut places = sums.places::<S, T>(columns);
+        // What a panel needs besides products is little: it takes its time too.
+        for words in words.chunks_exact(part::TOTAL * W) {
+            self.ahead.ask(simd);
+            let t = multiply_block::<S, L, R, W, T>(simd, tiles, words, groups);
+            for (place, t) in places.iter_mut().zip(t) {
+                // SAFETY: there are as many places as columns of full panels, for each tile, and the first
+                // block has written them.
+                unsafe {
+                    add(simd, *place, t, first);
+                    *place = place.add(W * S::ROWS);
+                }
+            }
         }
     }
 }
@@ -145,7 +161,7 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usize>(
     (first, sums, ahead): (usize, &mut Sums<'_>, &mut Ahead),
 ) {
     ahead.ask(simd);
-    let groups = (rows.weights.cols() - sums.block * SUPER).min(SUPER) / 32;
+    let groups = groups(rows, sums.block);
     let x = rows.x.block_codes(sums.block, columns.clone());
     let plain;
     let x = match rows.x.words() {
@@ -160,6 +176,12 @@ fn columns_of<S: Lanes, L: Layout, R: Rescale, const W: usize, const T: usize>(
     for (number, t) in t.into_iter().enumerate() {
         sums.add(simd, (first + number, columns.start), t);
     }
+}
+
+/// Groups of 32 weights of a block.
+#[inline(always)]
+fn groups(rows: &Rows<'_>, block: usize) -> usize {
+    (rows.weights.cols() - block * SUPER).min(SUPER) / 32
 }
 
 /// The words of a panel of which `words` of each column lie together, so that they lie apart.
