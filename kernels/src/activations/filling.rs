@@ -7,6 +7,7 @@
 use super::columns::Columns;
 use super::quantize::Blocks;
 use super::{Activations, PAIRED, Panels, Precision, apart, bf16, part};
+use crate::aligned::LINE;
 use crate::formats::SUPER;
 use crate::isa::{Cpu, Simd, WIDTH};
 use crate::jobs::SharedOutput;
@@ -254,6 +255,17 @@ impl<'a> Filling<'a> {
         for block in blocks.clone() {
             for c in (0..even).step_by(2) {
                 let column = columns.start + c;
+                // Of the two that follow, the values are on their way meanwhile.
+                let next = match c + 2 < even {
+                    true => Some((column + 2, block)),
+                    false => (block + 1 < blocks.end).then_some((columns.start, block + 1)),
+                };
+                if let Some((column, block)) = next {
+                    let values = self.values(block..block + 1);
+                    for column in [column, column + 1] {
+                        expect(simd, x.of(column, values.clone()));
+                    }
+                }
                 let at = [(column, block), (column + 1, block)];
                 self.quantize(simd, at, x, &mut padded, &mut two);
                 // SAFETY: the caller's promise.
@@ -303,6 +315,14 @@ impl<'a> Filling<'a> {
         let start = (block * self.columns + columns.start) * part::TOTAL;
         // SAFETY: the caller's promise.
         unsafe { self.codes.piece(start..start + columns.len() * part::TOTAL) }
+    }
+}
+
+/// Asks for values in the first-level cache.
+#[inline(always)]
+fn expect<S: Simd>(simd: S, x: &[f32]) {
+    for line in x.chunks(LINE / size_of::<f32>()) {
+        simd.prefetch_near(line.as_ptr().cast());
     }
 }
 
