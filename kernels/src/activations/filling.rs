@@ -262,9 +262,8 @@ impl<'a> Filling<'a> {
                 };
                 if let Some((column, block)) = next {
                     let values = self.values(block..block + 1);
-                    for column in [column, column + 1] {
-                        expect(simd, x.of(column, values.clone()));
-                    }
+                    let one = x.of(column, values.clone());
+                    expect(simd, [one, x.of(column + 1, values)]);
                 }
                 let at = [(column, block), (column + 1, block)];
                 self.quantize(simd, at, x, &mut padded, &mut two);
@@ -318,11 +317,15 @@ impl<'a> Filling<'a> {
     }
 }
 
-/// Asks for values in the first-level cache.
+/// Asks for two blocks of values in the first-level cache, and for what lies behind them if they are not
+/// whole.
 #[inline(always)]
-fn expect<S: Simd>(simd: S, x: &[f32]) {
-    for line in x.chunks(LINE / size_of::<f32>()) {
-        simd.prefetch_near(line.as_ptr().cast());
+fn expect<S: Simd>(simd: S, blocks: [&[f32]; 2]) {
+    const VALUES: usize = LINE / size_of::<f32>();
+    for line in 0..SUPER / VALUES {
+        for x in blocks {
+            simd.prefetch_near(x.as_ptr().wrapping_add(line * VALUES).cast());
+        }
     }
 }
 

@@ -145,23 +145,15 @@ impl Sums<'_> {
         t: [S::Float; W],
     ) {
         let first = self.block == 0;
-        let [place] = self.places_of::<S, 1>(tile, column..column + W);
+        let [place] = self.places::<S, 1>(tile, column..column + W);
         // SAFETY: they are the sums of these columns, which the first block has written.
         unsafe { add(simd, place, t, first) }
     }
 
-    /// Where the sums of these columns lie, column after column, for each of the first `T` tiles.
+    /// Where the sums of these columns lie, column after column, for each of `T` tiles from number
+    /// `tile` on.
     #[inline(always)]
     pub(super) fn places<S: Lanes, const T: usize>(
-        &mut self,
-        columns: Range<usize>,
-    ) -> [*mut f32; T] {
-        self.places_of::<S, T>(0, columns)
-    }
-
-    /// The same for the tiles from number `tile` on.
-    #[inline(always)]
-    fn places_of<S: Lanes, const T: usize>(
         &mut self,
         tile: usize,
         columns: Range<usize>,

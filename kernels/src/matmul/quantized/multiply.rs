@@ -115,7 +115,7 @@ impl<S: Lanes, L: Layout, const T: usize> FullPanels<'_, '_, '_, '_, S, L, T> {
         let groups = groups(rows, sums.block);
         let words = rows.x.block_codes(sums.block, columns.clone());
         let first = sums.block == 0;
-        let mut places = sums.places::<S, T>(columns);
+        let mut places = sums.places::<S, T>(0, columns);
         // What a panel needs besides products is little: it takes its time too.
         for words in words.chunks_exact(part::TOTAL * W) {
             self.ahead.ask(simd);
