@@ -256,16 +256,16 @@ pub(crate) trait Sink<S: Lanes> {
     /// 32 codes with their scale, signed ones with [`Lanes::SIGNED_OFFSET`] added.
     fn raised32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
 
-    /// 32 codes, likewise, with the scales of the first and of the last 16; `group` counts in 32s.
+    /// 32 codes, likewise, with the scales of the first and of the last 16, in units of what
+    /// [`unit`](Sink::unit) gives if there is one; `group` counts in 32s.
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]);
 
     /// 32 codes with the scales of the first (the low half of each lane) and of the last 16 (the high
     /// half), signed integers of 16 bits in units of `factor`; `group` counts in 32s.
     fn whole16(&mut self, group: usize, codes: [S::Int; 8], scales: S::Int, factor: S::Float);
 
-    /// 32 codes with the scales of the first and of the last 16, whole numbers of eight bits and a sign in
-    /// units of `factor`, the same for all groups; `group` counts in 32s.
-    fn wide16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2], factor: S::Float);
+    /// After the groups of [`Group::Wide16`], whose scales are whole numbers: their unit.
+    fn unit(&mut self, unit: S::Float);
 
     /// 32 raised codes in the order of the format, where there are [`Lanes::BYTE_TABLES`].
     fn ordered32(&mut self, group: usize, codes: [S::Int; 8], scale: S::Float);
@@ -505,11 +505,21 @@ pub(crate) fn scaled<S: Lanes, const N: usize>(
     numbers: [S::Int; N],
     factor: S::Float,
 ) -> [S::Float; N] {
-    let mut scales = [factor; N];
-    for (scale, number) in scales.iter_mut().zip(numbers) {
-        *scale = simd.multiply_float(simd.to_float(number), factor);
+    let mut scales = floats(simd, numbers);
+    for scale in &mut scales {
+        *scale = simd.multiply_float(*scale, factor);
     }
     scales
+}
+
+/// Whole numbers as floats.
+#[inline(always)]
+pub(crate) fn floats<S: Lanes, const N: usize>(simd: S, numbers: [S::Int; N]) -> [S::Float; N] {
+    let mut floats = [simd.splat_float(0.0); N];
+    for (float, number) in floats.iter_mut().zip(numbers) {
+        *float = simd.to_float(number);
+    }
+    floats
 }
 
 /// The low nibbles of all bytes, and the high ones.

@@ -203,18 +203,20 @@ impl<'a> Pass<'a> {
         let (query, key, value) = (&layer.query, &layer.key, &layer.value);
         let of_query = query.matrix.precision();
         let precision = key.matrix.precision().and(value.matrix.precision());
-        let keys_and_values = [(key, &mut *keys), (value, &mut *values)];
-        if goes_on.len() == tokens {
-            let precision = precision.and(of_query);
-            self.tools
-                .prepare(normed, config.width, precision, prepared);
-            let [keys, values] = keys_and_values;
-            let queries = (query, &mut *queries);
-            self.tools.multiply(prepared, [queries, keys, values]);
-        } else {
-            self.tools
-                .prepare(normed, config.width, precision, prepared);
-            self.tools.multiply(prepared, keys_and_values);
+        let all = goes_on.len() == tokens;
+        let precision = match all {
+            true => precision.and(of_query),
+            false => precision,
+        };
+        self.tools
+            .prepare(normed, config.width, precision, prepared);
+        let (key, value) = ((key, &mut *keys), (value, &mut *values));
+        match all {
+            true => {
+                let query = (query, &mut *queries);
+                self.tools.multiply(prepared, [query, key, value]);
+            }
+            false => self.tools.multiply(prepared, [key, value]),
         }
         let angles = &angles[..tokens * config.rope.dimensions];
         self.tools
@@ -224,7 +226,7 @@ impl<'a> Pass<'a> {
         if goes_on.is_empty() {
             return;
         }
-        if goes_on.len() < tokens {
+        if !all {
             let normed = &normed[rows(&goes_on, config.width)];
             self.tools.prepare(normed, config.width, of_query, prepared);
             self.tools.multiply(prepared, [(query, &mut *queries)]);

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::isa::{Bytes, Lanes, OneRow};
 use crate::unpack::{
-    BlockRows, InOrder, Sink, Six16, Unpack, and_each, nibbles, nibbles_below, or_each,
+    BlockRows, InOrder, Sink, Six16, Unpack, and_each, floats, nibbles, nibbles_below, or_each,
     shift_left_each, shift_right_each, signed_bytes, unrolled,
 };
 use std::mem::offset_of;
@@ -100,9 +100,10 @@ impl Unpack for Q6K {
                 let codes = or_each(simd, low[K % 2][K / 2], and_each(simd, high[K], mask));
                 let i = 2 * (K % 2);
                 let scales = [scales[K / 2][i], scales[K / 2][i + 1]];
-                sink.wide16(4 * HALF + K, codes, scales, scale);
+                sink.group16(4 * HALF + K, codes, scales);
             });
         });
+        sink.unit(scale);
     }
 
     #[allow(unsafe_code)]
@@ -136,14 +137,4 @@ impl Unpack for Q6K {
             simd.load_bytes_widened([of(0), of(1)])
         }
     }
-}
-
-/// Whole numbers as floats.
-#[inline(always)]
-fn floats<S: Lanes>(simd: S, whole: [S::Int; 4]) -> [S::Float; 4] {
-    let mut floats = [simd.splat_float(0.0); 4];
-    for (float, whole) in floats.iter_mut().zip(whole) {
-        *float = simd.to_float(whole);
-    }
-    floats
 }

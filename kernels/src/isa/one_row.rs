@@ -123,13 +123,13 @@ pub(crate) trait OneRow: Lanes {
 
     /// The sums of the products of 16 groups of 32 weights, in order, where those of each 16 are multiplied
     /// with one of 32 `scales`, 16-bit integers: of the quarters of two vectors for each 128 weights,
-    /// whose lanes are below 2¹⁵ in magnitude, and of `more`, 16-bit integers as well, times `1 << SHIFT`.
+    /// whose lanes are below 2¹⁵ in magnitude, and of `more`, 16-bit integers as well, then shifted to the left.
     #[inline(always)]
-    fn scaled_sums<const SHIFT: u32>(
+    fn scaled_sums(
         self,
-        _vectors: [Self::Int; 8],
+        _vectors: [[Self::Int; 4]; 2],
         _scales: Self::Int,
-        _more: Self::Int,
+        (_more, _shift): (Self::Int, u32),
     ) -> Self::Int {
         unreachable!("IN_ORDER is false")
     }

@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use super::tiled::COLUMNS;
+use super::tiled::{COLUMNS, WIDEST};
 use super::{Matrix, Rows};
 use crate::activations::{Activations, Filling, Precision, Values};
 use crate::aligned::Aligned;
@@ -18,9 +18,6 @@ use crate::isa::{Kernel, Simd, first_level_bytes};
 use crate::jobs::{Claims, SharedOutput};
 use crate::rows::Activation;
 use std::ops::Range;
-
-/// Columns of a panel, at most.
-const WIDEST: usize = 8;
 
 /// Tasks that one of the last blocks is divided into, so that threads end at nearly the same time.
 const PARTS: usize = 4;

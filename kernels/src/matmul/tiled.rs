@@ -24,6 +24,9 @@ const ROWS: usize = 128;
 /// Columns whose sums are in the buffer at once.
 pub(super) const COLUMNS: usize = 512;
 
+/// The largest width of a panel of columns.
+pub(super) const WIDEST: usize = 8;
+
 /// Columns between the one whose results are written and the one whose place is asked for.
 const WRITTEN_AHEAD: usize = 16;
 

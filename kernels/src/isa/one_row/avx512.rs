@@ -192,11 +192,11 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
     }
 
     #[inline(always)]
-    fn scaled_sums<const SHIFT: u32>(
+    fn scaled_sums(
         self,
-        vectors: [__m512i; 8],
+        vectors: [[__m512i; 4]; 2],
         scales: __m512i,
-        more: __m512i,
+        (more, shift): (__m512i, u32),
     ) -> __m512i {
         // Packed, a quarter has four lanes of a quarter of each vector: of the groups of 16 of these numbers.
         let from = const {
@@ -210,7 +210,8 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
             from
         };
         unsafe {
-            let mut sums = vectors;
+            let vectors = vectors.as_flattened();
+            let mut sums = [_mm512_setzero_si512(); 4];
             for (number, from) in from.iter().enumerate() {
                 let from = _mm512_loadu_si512(from.as_ptr().cast());
                 let scales = _mm512_permutexvar_epi16(from, scales);
@@ -225,7 +226,8 @@ impl<const VBMI: bool, const BF16: bool> OneRow for Avx512<VBMI, BF16> {
             let sums = self.sums_of_pairs_of_quarters([sums[0], sums[1]]);
             let sums = _mm512_permutexvar_epi32(order, sums);
             let more = _mm512_madd_epi16(more, scales);
-            _mm512_add_epi32(sums, _mm512_slli_epi32::<SHIFT>(more))
+            let shift = _mm_cvtsi32_si128(shift as i32);
+            _mm512_add_epi32(sums, _mm512_sll_epi32(more, shift))
         }
     }
 

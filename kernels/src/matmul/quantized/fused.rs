@@ -269,37 +269,6 @@ impl<S: Lanes, L: Layout, const W: usize> Fused<S, L, W> {
         self.finish();
     }
 
-    /// Multiplies all groups with the unit of their scales, if `group` is the last.
-    #[inline(always)]
-    pub(super) fn in_units(&mut self, group: usize, unit: S::Float) {
-        if group + 1 == GROUPS {
-            for t in &mut self.t {
-                *t = self.simd.multiply_float(*t, unit);
-            }
-        }
-    }
-
-    /// The sums of group `group`, those of its halves times their scales.
-    #[inline(always)]
-    fn scaled(&self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) -> [S::Float; W] {
-        let simd = self.simd;
-        let mut both = [simd.splat_float(0.0); W];
-        for (half, codes) in halves(&codes).into_iter().enumerate() {
-            let starts = self.starts(part::STARTS16 + 2 * group + half);
-            let x = self.codes(group, 4 * half);
-            // SAFETY: the four words of the half are there for every column.
-            let sums = unsafe { simd.dot::<L, 4, W>(starts, codes, x) };
-            for c in 0..W {
-                let sum = simd.to_float(sums[c]);
-                both[c] = match half {
-                    0 => simd.multiply_float(sum, scales[half]),
-                    _ => simd.multiply_add_float(sum, scales[half], both[c]),
-                };
-            }
-        }
-        both
-    }
-
     /// Begins with the products of integer minimums with the sums at `pairs`, in units of the word
     /// `unit`.
     #[inline(always)]
@@ -358,23 +327,29 @@ impl<S: Lanes, L: Layout, const W: usize> Sink<S> for Fused<S, L, W> {
     fn raised16(&mut self, group: usize, codes: [S::Int; 8], scales: [S::Float; 2]) {
         let group = self.first + group;
         self.prefetch(group);
-        let sums = self.scaled(group, codes, scales);
-        self.add_scaled(group, sums);
+        let simd = self.simd;
+        let mut both = [simd.splat_float(0.0); W];
+        for (half, codes) in halves(&codes).into_iter().enumerate() {
+            let starts = self.starts(part::STARTS16 + 2 * group + half);
+            let x = self.codes(group, 4 * half);
+            // SAFETY: the four words of the half are there for every column.
+            let sums = unsafe { simd.dot::<L, 4, W>(starts, codes, x) };
+            for c in 0..W {
+                let sum = simd.to_float(sums[c]);
+                both[c] = match half {
+                    0 => simd.multiply_float(sum, scales[half]),
+                    _ => simd.multiply_add_float(sum, scales[half], both[c]),
+                };
+            }
+        }
+        self.add_scaled(group, both);
     }
 
     #[inline(always)]
-    fn wide16(
-        &mut self,
-        group: usize,
-        codes: [S::Int; 8],
-        scales: [S::Float; 2],
-        factor: S::Float,
-    ) {
-        let group = self.first + group;
-        self.prefetch(group);
-        let sums = self.scaled(group, codes, scales);
-        self.add_scaled(group, sums);
-        self.in_units(group, factor);
+    fn unit(&mut self, unit: S::Float) {
+        for t in &mut self.t {
+            *t = self.simd.multiply_float(*t, unit);
+        }
     }
 
     #[inline(always)]
@@ -461,15 +436,9 @@ impl<S: Lanes, L: Layout, const W: usize, const V: usize> Sink<S> for Both<S, L,
     }
 
     #[inline(always)]
-    fn wide16(
-        &mut self,
-        group: usize,
-        codes: [S::Int; 8],
-        scales: [S::Float; 2],
-        factor: S::Float,
-    ) {
-        self.first.wide16(group, codes, scales, factor);
-        self.second.wide16(group, codes, scales, factor);
+    fn unit(&mut self, unit: S::Float) {
+        self.first.unit(unit);
+        self.second.unit(unit);
     }
 
     #[inline(always)]

@@ -9,13 +9,10 @@ use crate::formats::SUPER;
 use crate::isa::{Lanes, Task};
 use crate::matmul::Rows;
 use crate::matmul::ahead::Ahead;
-use crate::matmul::tiled::{OfWidth, Sums, add, by_width};
+use crate::matmul::tiled::{OfWidth, Sums, WIDEST, add, by_width};
 use crate::unpack::{Group, Layout, Mins};
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// The largest width of a panel.
-const WIDEST: usize = 8;
 
 /// Words of a cache line.
 const LINE: usize = 16;

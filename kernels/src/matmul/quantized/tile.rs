@@ -284,15 +284,8 @@ impl<S: Lanes, B: Unpack> Sink<S> for IntoTile<'_, S, B> {
     }
 
     #[inline(always)]
-    fn wide16(
-        &mut self,
-        group: usize,
-        codes: [S::Int; 8],
-        scales: [S::Float; 2],
-        factor: S::Float,
-    ) {
-        self.raised16(group, codes, scales);
-        self.tile.factor = factor;
+    fn unit(&mut self, unit: S::Float) {
+        self.tile.factor = unit;
     }
 
     #[inline(always)]

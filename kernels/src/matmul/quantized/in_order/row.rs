@@ -168,16 +168,13 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
     });
     if const { whole::<B>() } {
         const {
-            let fits = short::<B>() > 0 && !joined::<B>() && B::Layout::OFFSET.count_ones() <= 1;
+            let fits = short::<B>() > 0 && !joined::<B>() && B::Layout::OFFSET.count_ones() == 1;
             assert!(!whole::<B>() || fits);
         }
-        let ([first, last], x) = (products, x.starts);
-        let products = [
-            first[0], first[1], first[2], first[3], last[0], last[1], last[2], last[3],
-        ];
         // SAFETY: the caller's promise.
         let scales = unsafe { B::scales(simd, weights, &bytes) };
-        return [raised_sums::<S, B>(simd, products, scales, x), nothing];
+        let raised = (x.starts, const { B::Layout::OFFSET.trailing_zeros() });
+        return [simd.scaled_sums(products, scales, raised), nothing];
     }
     let mut sums = [nothing; 2];
     for (sums, products) in sums.iter_mut().zip(products) {
@@ -201,19 +198,5 @@ pub(super) unsafe fn multiply<S: OneRow, B: Unpack>(
     match const { packed::<B>() } {
         true => [simd.packed(simd.add_int(sums, x.starts), scales), nothing],
         false => [sums, scales],
-    }
-}
-
-/// The sums of products of raised codes, times whole scales, as if codes had not been raised.
-#[inline(always)]
-fn raised_sums<S: OneRow, B: Unpack>(
-    simd: S,
-    products: [S::Int; 8],
-    scales: S::Int,
-    totals: S::Int,
-) -> S::Int {
-    match B::Layout::OFFSET {
-        32 => simd.scaled_sums::<5>(products, scales, totals),
-        _ => unreachable!("codes raised by other numbers"),
     }
 }

@@ -60,8 +60,18 @@ impl<S: OneRow, B: Unpack> Sink<S> for Summed<S, B> {
     }
 
     #[inline(always)]
-    fn raised16(&mut self, _group: usize, _codes: [S::Int; 8], _scales: [S::Float; 2]) {
-        unreachable!("groups of 16 whose scales are floats, which are not read in order");
+    fn raised16(&mut self, group: usize, _codes: [S::Int; 8], _scales: [S::Float; 2]) {
+        // Sums have been multiplied with the scales, which are whole numbers where rows are read in order,
+        // and nothing is left to be added to them.
+        let group = self.fused.first + group;
+        self.lines.ask(self.simd(), group);
+        let sum = self.simd().to_float(self.sums[group]);
+        self.fused.add_scaled(group, [sum]);
+    }
+
+    #[inline(always)]
+    fn unit(&mut self, unit: S::Float) {
+        self.fused.unit(unit);
     }
 
     #[inline(always)]
@@ -72,22 +82,6 @@ impl<S: OneRow, B: Unpack> Sink<S> for Summed<S, B> {
     #[inline(always)]
     fn whole16(&mut self, _group: usize, _codes: [S::Int; 8], _scales: S::Int, _factor: S::Float) {
         unreachable!("whole scales of few bits, which are not read in order");
-    }
-
-    #[inline(always)]
-    fn wide16(
-        &mut self,
-        group: usize,
-        _codes: [S::Int; 8],
-        _scales: [S::Float; 2],
-        factor: S::Float,
-    ) {
-        // Sums have been multiplied with the scales, and nothing is left to be added to them.
-        let group = self.fused.first + group;
-        self.lines.ask(self.simd(), group);
-        let sum = self.simd().to_float(self.sums[group]);
-        self.fused.add_scaled(group, [sum]);
-        self.fused.in_units(group, factor);
     }
 
     #[inline(always)]
