@@ -68,12 +68,17 @@ fn columns(count: usize, len: usize, random: &mut Random) -> Vec<f32> {
     x
 }
 
-fn product(cpu: Cpu, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
+/// Bytes of first-level caches for which kernels do different things.
+const CACHES: [usize; 2] = [32 << 10, 48 << 10];
+
+fn product(cpu: Cpu, cache: usize, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let count = x.len() / weights.cols();
     let mut activations = Activations::with_capacity(cpu, count, weights.cols());
     Prepare::new(x, weights.cols(), weights.precision(), &mut activations).work();
     let mut out = vec![f32::NAN; count * weights.rows()];
-    MatMul::new(weights, &activations, &mut out).work();
+    MatMul::new(weights, &activations, &mut out)
+        .with_first_level_cache(cache)
+        .work();
     out
 }
 
@@ -121,18 +126,18 @@ fn budget(format: Format, weights: &[f32], x: &[f32]) -> f64 {
     budget
 }
 
-/// The product, which has the same bits on every instruction set.
+/// The product, which has the same bits on every instruction set and with every cache.
 fn agreed(matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let scalar = Cpu::with(Isa::Scalar).expect("scalar is always there");
-    let expected = product(scalar, matrix, x);
-    for cpu in Cpu::all() {
-        let found = product(cpu, matrix, x);
+    let expected = product(scalar, CACHES[0], matrix, x);
+    for (cpu, cache) in Cpu::all().flat_map(|cpu| CACHES.map(|cache| (cpu, cache))) {
+        let found = product(cpu, cache, matrix, x);
         let (format, rows, len) = (matrix.format(), matrix.rows(), matrix.cols());
         let (count, isa) = (x.len() / len, cpu.isa());
         assert_eq!(
             bits(&found),
             bits(&expected),
-            "{format} {rows} × {len}, {count} columns, {isa}"
+            "{format} {rows} × {len}, {count} columns, {isa}, a cache of {cache} bytes"
         );
     }
     expected
@@ -332,8 +337,9 @@ fn check_floats(format: Format, (rows, len): (usize, usize), bytes: &[u8], x: &[
             expected[c * rows + r] = in_order(format, &weights, x);
         }
     }
-    for cpu in Cpu::all() {
-        for (i, (found, expected)) in product(cpu, matrix, x).iter().zip(&expected).enumerate() {
+    for (cpu, cache) in Cpu::all().flat_map(|cpu| CACHES.map(|cache| (cpu, cache))) {
+        let found = product(cpu, cache, matrix, x);
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let same = found.to_bits() == expected.to_bits();
             assert!(
                 same || found.is_nan() && expected.is_nan(),
@@ -441,9 +447,10 @@ fn columns_do_not_depend_on_their_neighbours() {
         let matrix = Matrix::new(format, 40, len, &blocks).expect("whole blocks");
         let x = columns(75, len, &mut random);
         for cpu in Cpu::all() {
-            let together = product(cpu, matrix, &x);
+            let [cache, other] = CACHES;
+            let together = product(cpu, cache, matrix, &x);
             for (c, x) in x.chunks_exact(len).enumerate() {
-                let alone = product(cpu, matrix, x);
+                let alone = product(cpu, other, matrix, x);
                 let isa = cpu.isa();
                 assert_eq!(
                     bits(&together[c * 40..][..40]),
@@ -463,7 +470,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let matrix = Matrix::new(Format::Q4_K, rows, len, &blocks).expect("whole blocks");
     for count in [1, count] {
         let x = columns(count, len, &mut random);
-        let expected = product(Cpu::detect(), matrix, &x);
+        let expected = product(Cpu::detect(), CACHES[0], matrix, &x);
         for threads in [2, 3, 7] {
             let mut activations = Activations::with_capacity(Cpu::detect(), count, len);
             {
@@ -498,7 +505,7 @@ fn what_is_not_a_number_stays_so() {
         x[100] = poison;
         for cpu in Cpu::all() {
             assert!(
-                !product(cpu, matrix, &x)[0].is_finite(),
+                !product(cpu, CACHES[0], matrix, &x)[0].is_finite(),
                 "{poison} on {}",
                 cpu.isa()
             );

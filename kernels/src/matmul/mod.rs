@@ -188,6 +188,13 @@ impl<'a> MatMul<'a> {
         }
     }
 
+    /// Will do what is best where the first-level cache has so many bytes, instead of what is best here:
+    /// the same results, for tests and for counts of instructions that do not depend on the machine.
+    pub fn with_first_level_cache(mut self, bytes: usize) -> MatMul<'a> {
+        self.near = bytes;
+        self
+    }
+
     /// Computes chunks of rows until none is left. Any number of threads may call it at once; each takes
     /// up to about 300 KB of its stack.
     pub fn work(&self) {

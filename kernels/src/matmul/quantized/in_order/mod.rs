@@ -45,14 +45,10 @@ const fn segment<B: Unpack>() -> usize {
     }
 }
 
-/// Bytes between what is read and what is asked for, with a first-level cache of so many bytes: a third
-/// of it. What is asked for later has not come when it is read; what is asked for earlier has gone.
-fn ahead(near: usize) -> usize {
-    match near >= ROOMY {
-        true => 16 << 10,
-        false => 8 << 10,
-    }
-}
+/// Bytes between what is read and what is asked for: a third of the smallest first-level cache with
+/// which rows are read like this. What is asked for later has not come when it is read; what is asked
+/// for earlier has gone.
+const AHEAD: usize = ROOMY / 3;
 
 /// How many lines are asked for while a pair of blocks of a row is multiplied, and how many while what is
 /// kept of a pair of all rows is added: what makes them all, half of it with each block. Requests that
@@ -100,13 +96,16 @@ unsafe fn all<I>(kept: &OfRows<I>) -> &[I; WIDTH] {
 
 /// Computes the product of the rows with the one column, if it is one and they are read like this; tells
 /// whether they are.
+///
+/// A small first-level cache has no room for what is asked for ahead; and where it is that of Zen 4, what
+/// crosses lanes takes two cycles, so that sums are cheaper where no lane is crossed.
 #[inline(always)]
 pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
     if const { !S::IN_ORDER || B::IN_ORDER.is_none() } {
         return false;
     }
     let cols = rows.weights.cols();
-    if rows.x.columns() != 1 || !cols.is_multiple_of(SUPER) {
+    if rows.x.columns() != 1 || !cols.is_multiple_of(SUPER) || rows.near < ROOMY {
         return false;
     }
     const {
@@ -233,7 +232,7 @@ impl<S: OneRow, B: Unpack> Segment<'_, '_, S, B> {
             length,
             stride,
         };
-        Requests::new(runs, ahead(self.rows.near))
+        Requests::new(runs, AHEAD)
     }
 
     /// Multiplies the groups of the segment and keeps their sums.
