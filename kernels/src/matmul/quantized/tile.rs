@@ -5,9 +5,9 @@ use super::{FirstGroup, GROUPS, Quantized, block_bytes, multiply, unpack};
 use crate::activations::{START_OFFSET, VARIANTS};
 use crate::formats::SUPER;
 use crate::isa::{CodeRange, Lanes};
-use crate::matmul::Rows;
 use crate::matmul::ahead::Ahead;
 use crate::matmul::tiled::{Panel, Sums, Tiled};
+use crate::matmul::{ROOMY, Rows};
 use crate::unpack::{Group, Layout, Sink, Unpack, natural};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -96,8 +96,14 @@ impl<S: Lanes, B: Unpack> Tiled<S> for Quantized<B> {
     const BLOCK_BYTES: usize = block_bytes::<B>();
 
     #[inline(always)]
-    fn tiles(_near: usize) -> usize {
-        S::TILES
+    fn tiles(near: usize) -> usize {
+        match B::Layout::GROUP {
+            // The sums of both halves of a group, of two tiles, do not fit the registers. Where vectors
+            // are read as fast as they are multiplied, as on Zen 4, that costs more than reading less
+            // gains; the sums of six columns hide what each waits for the one before.
+            Group::Of16 | Group::Wide16 if near < ROOMY && S::FULL_COLUMNS >= 6 => 1,
+            _ => S::TILES,
+        }
     }
 
     #[inline(always)]
