@@ -62,12 +62,29 @@ pub(crate) enum FeedForward {
     },
 }
 
+impl FeedForward {
+    /// The matrix that is multiplied first.
+    pub(crate) fn first(&self) -> &Linear {
+        match self {
+            FeedForward::Dense(mlp) => mlp.first(),
+            FeedForward::Experts { router, .. } => router,
+        }
+    }
+}
+
 /// `down(activation(up(x)))`, or `down(activation(gate(x)) * up(x))`.
 #[derive(Debug)]
 pub(crate) struct Mlp {
     pub(crate) gate: Option<Linear>,
     pub(crate) up: Linear,
     pub(crate) down: Linear,
+}
+
+impl Mlp {
+    /// The matrix that is multiplied first.
+    pub(crate) fn first(&self) -> &Linear {
+        self.gate.as_ref().unwrap_or(&self.up)
+    }
 }
 
 /// A matrix and perhaps a bias.

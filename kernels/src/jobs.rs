@@ -40,8 +40,8 @@ impl Claims {
 
 /// Hands out the numbers `0..count` in ranges, each number once, so that every thread goes on where it
 /// left off: memory that is read in order is read faster, and beginning elsewhere costs about as much
-/// as reading 30 KB. The first thread owns all numbers; one that has none left takes the upper half of
-/// what the one with the most has not claimed. An owner claims an eighth of what it has left at a time,
+/// as reading 30 KB. The first thread owns all numbers; the second takes those from the middle on, and one
+/// that has none left the upper half of what the one with the most has not claimed. An owner claims an eighth of what it has left at a time,
 /// within limits, so that threads finish together.
 pub(crate) struct Ranges {
     /// What each owner has left: the first unit in the lower half, the end in the upper one.
@@ -49,6 +49,8 @@ pub(crate) struct Ranges {
     /// Threads so far.
     joined: AtomicUsize,
     count: usize,
+    /// The units of all.
+    units: u32,
     /// Numbers in a unit, of which ranges are made.
     unit: usize,
     /// The most units of a range.
@@ -63,18 +65,24 @@ impl Ranges {
     pub(crate) fn new(count: usize, limits: (usize, usize)) -> Ranges {
         let (least, most) = limits;
         debug_assert!(least > 0 && least <= most);
-        // More units than fit are made fewer: of no matrix that a file can hold.
-        let unit = least.max(count.div_ceil(u32::MAX as usize));
-        let units = count.div_ceil(unit) as u32;
+        let (unit, units) = units(count, least);
         let owners = [const { AtomicU64::new(0) }; OWNERS];
         owners[0].store(packed(0, units), Ordering::Relaxed);
         Ranges {
             owners,
             joined: AtomicUsize::new(0),
             count,
+            units,
             unit,
             most: u32::try_from(most / unit).unwrap_or(u32::MAX).max(1),
         }
+    }
+
+    /// The number that the second thread begins with, if the first has not come so far, of ranges at
+    /// least `least` long.
+    pub(crate) fn middle(count: usize, least: usize) -> usize {
+        let (unit, units) = units(count, least);
+        units as usize / 2 * unit
     }
 
     /// The claims of one more thread.
@@ -94,6 +102,11 @@ pub(crate) struct Owner<'r> {
 }
 
 impl Owner<'_> {
+    /// How many threads came before this one.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Numbers that nobody has claimed: the next of this thread, or some of another; `None` when there
     /// are none.
     #[inline(always)]
@@ -125,7 +138,7 @@ impl Owner<'_> {
     }
 
     /// Takes the upper half of what the owner with the most has left, one unit at least and `most` at
-    /// most. What moves meanwhile from one owner to another is its new owner's to do.
+    /// most; the second thread all from the middle on, if it is among that. What moves meanwhile from one owner to another is its new owner's to do.
     #[inline(always)]
     fn steal(&self, most: u32) -> Option<(u32, u32)> {
         let joined = self.ranges.joined.load(Ordering::Relaxed).min(OWNERS);
@@ -140,7 +153,12 @@ impl Owner<'_> {
             if start == end {
                 return None;
             }
-            let middle = end - ((end - start) / 2).clamp(1, most);
+            let half = self.ranges.units / 2;
+            let middle = match self.number == 1 && (start..end).contains(&half) {
+                // Where it is expected to begin.
+                true => half,
+                false => end - ((end - start) / 2).clamp(1, most),
+            };
             let kept = packed(start, middle);
             if owner
                 .compare_exchange(left, kept, Ordering::Relaxed, Ordering::Relaxed)
@@ -150,6 +168,13 @@ impl Owner<'_> {
             }
         }
     }
+}
+
+/// Numbers in a unit, and how many units `count` numbers are.
+fn units(count: usize, least: usize) -> (usize, u32) {
+    // More units than fit are made fewer: of no matrix that a file can hold.
+    let unit = least.max(count.div_ceil(u32::MAX as usize));
+    (unit, count.div_ceil(unit) as u32)
 }
 
 /// Claims the first of what an owner has left.
@@ -300,6 +325,19 @@ mod tests {
         assert!(claimed.iter().all(|&claimed| claimed));
         // Once for the second thread, and when one is done with its half.
         assert!(turn > 60 && jumps <= 6, "{jumps} of {turn}");
+    }
+
+    #[test]
+    fn the_second_thread_begins_in_the_middle() {
+        for (count, limits) in [(1000, (16, 100)), (7777, (16, 4096)), (40, (16, 16))] {
+            let ranges = Ranges::new(count, limits);
+            let owners = [ranges.join(), ranges.join()];
+            // The first claims the next range while it works on one.
+            assert!(owners[0].claim().is_some());
+            let middle = Ranges::middle(count, limits.0);
+            let claimed = owners[1].claim().expect("half of them");
+            assert_eq!(claimed.start, middle, "of {count}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! claims chunks until none is left. What a job computes does not depend on who claims what.
 
 mod activations;
+mod ahead;
 mod aligned;
 mod attention;
 pub mod format;
@@ -20,6 +21,7 @@ mod rows;
 mod unpack;
 
 pub use activations::{Activations, Precision, Prepare};
+pub use ahead::Expected;
 pub use attention::{Attention, AttentionInputs, AttentionScratch, KvLayer, KvShape, KvType};
 pub use format::Format;
 pub use isa::{Cpu, Isa};

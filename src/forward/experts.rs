@@ -12,15 +12,16 @@ use crate::config::{Config, Experts};
 use crate::weights::{Linear, Mlp};
 use std::ops::Range;
 
-/// `change = sum over the chosen experts of weight * expert(normed)`, of some tokens.
+/// `change = sum over the chosen experts of weight * expert(normed)`, of some tokens; `layer` is the router,
+/// the experts, and what is multiplied after them.
 pub(super) fn mix(
     tools: Tools,
     config: &Config,
-    layer: (&Linear, &[Mlp]),
+    layer: (&Linear, &[Mlp], &Linear),
     scratch: &mut Scratch,
     tokens: Range<usize>,
 ) {
-    let (router, experts) = layer;
+    let (router, experts, next) = layer;
     let width = config.width;
     let (Some(own), Some(counts)) = (&mut scratch.experts, config.experts) else {
         return;
@@ -30,12 +31,15 @@ pub(super) fn mix(
     let prepared = &mut scratch.prepared;
     let scores = &mut own.scores[..tokens.len() * counts.count];
     tools.prepare(normed, width, router.matrix.precision(), prepared);
-    tools.multiply(prepared, [(router, &mut *scores)]);
+    tools.multiply(prepared, [(router, &mut *scores)], None);
     choose(config.architecture.gating, counts, own, tokens.len());
 
     let change = &mut scratch.change[numbers];
     change.fill(0.0);
-    for group in own.choices.chunk_by(|a, b| a.expert == b.expert) {
+    let groups = own.choices.chunk_by(|a, b| a.expert == b.expert);
+    let mut groups = groups.peekable();
+    while let Some(group) = groups.next() {
+        let expert = |group: &[Choice]| &experts[group[0].expert as usize];
         let input = &mut own.gathered[..group.len() * width];
         for (row, choice) in input.chunks_exact_mut(width).zip(group) {
             let token = choice.token as usize * width;
@@ -46,14 +50,10 @@ pub(super) fn mix(
             many: &mut scratch.hidden_many,
             input: &mut scratch.prepared,
             output: &mut scratch.hidden,
+            next: groups.peek().map_or(next, |group| expert(group).first()),
         };
         let output = &mut own.output[..group.len() * width];
-        hidden.compute(
-            tools,
-            config,
-            &experts[group[0].expert as usize],
-            (input, output),
-        );
+        hidden.compute(tools, config, expert(group), (input, output));
         for (row, choice) in output.chunks_exact(width).zip(group) {
             let token = choice.token as usize * width;
             tools

@@ -106,7 +106,11 @@ impl<'a> Pass<'a> {
             };
             self.attend(index, layer, goes_on.clone());
             if !goes_on.is_empty() {
-                self.join(layer, goes_on);
+                let next = match layers.get(index + 1) {
+                    Some(layer) => &layer.query,
+                    None => &self.parts.weights.output,
+                };
+                self.join(layer, goes_on, next);
             }
         }
         // What the last layer left.
@@ -134,7 +138,9 @@ impl<'a> Pass<'a> {
         let prepared = &mut scratch.prepared;
         let precision = weights.output.matrix.precision();
         self.tools.prepare(normed, width, precision, prepared);
-        self.tools.multiply(prepared, [(&weights.output, logits)]);
+        let first = weights.layers.first().map(|layer| &layer.query);
+        self.tools
+            .multiply(prepared, [(&weights.output, logits)], first);
         &scratch.logits[..count * vocabulary]
     }
 
@@ -201,6 +207,7 @@ impl<'a> Pass<'a> {
             }
         }
         let (query, key, value) = (&layer.query, &layer.key, &layer.value);
+        let output = &layer.attention_output;
         let of_query = query.matrix.precision();
         let precision = key.matrix.precision().and(value.matrix.precision());
         let all = goes_on.len() == tokens;
@@ -214,9 +221,10 @@ impl<'a> Pass<'a> {
         match all {
             true => {
                 let query = (query, &mut *queries);
-                self.tools.multiply(prepared, [query, key, value]);
+                self.tools
+                    .multiply(prepared, [query, key, value], Some(output));
             }
-            false => self.tools.multiply(prepared, [key, value]),
+            false => self.tools.multiply(prepared, [key, value], None),
         }
         let angles = &angles[..tokens * config.rope.dimensions];
         self.tools
@@ -229,7 +237,8 @@ impl<'a> Pass<'a> {
         if !all {
             let normed = &normed[rows(&goes_on, config.width)];
             self.tools.prepare(normed, config.width, of_query, prepared);
-            self.tools.multiply(prepared, [(query, &mut *queries)]);
+            self.tools
+                .multiply(prepared, [(query, &mut *queries)], Some(output));
         }
         let angles = &angles[rows(&goes_on, config.rope.dimensions)];
         self.tools
@@ -247,22 +256,24 @@ impl<'a> Pass<'a> {
             slopes: None,
         };
         let job = Attention::new(self.parts.cpu, inputs, attention, mixed);
-        self.tools.team.run(&|| job.work());
+        let next = self.tools.expected(tokens, Some(output));
+        self.tools.team.run_before(&|| job.work(), next);
 
-        let output = &layer.attention_output;
         let precision = output.matrix.precision();
         let length = config.heads * config.value_dim;
         self.tools.prepare(mixed, length, precision, prepared);
         let change = &mut change[rows(&goes_on, config.width)];
-        self.tools.multiply(prepared, [(output, &mut *change)]);
+        let next = Some(layer.feed_forward.first());
+        self.tools
+            .multiply(prepared, [(output, &mut *change)], next);
         if let Some(norm) = &layer.attention_post_norm {
             self.tools.norm_in_place(config, norm, change);
         }
     }
 
     /// The second half of a layer, for the tokens that go on: adds what the attention gives, and leaves
-    /// in `change` what the feed-forward network gives.
-    fn join(&mut self, layer: &Layer, goes_on: Range<usize>) {
+    /// in `change` what the feed-forward network gives. `next` is multiplied after it.
+    fn join(&mut self, layer: &Layer, goes_on: Range<usize>, next: &Linear) {
         let config = self.parts.config;
         let numbers = rows(&goes_on, config.width);
         let tools = self.tools;
@@ -283,9 +294,10 @@ impl<'a> Pass<'a> {
             }
         }
         match &layer.feed_forward {
-            FeedForward::Dense(mlp) => self.dense(mlp, numbers.clone()),
+            FeedForward::Dense(mlp) => self.dense(mlp, numbers.clone(), next),
             FeedForward::Experts { router, experts } => {
-                experts::mix(tools, config, (router, experts), self.scratch, goes_on);
+                let layer = (router, &experts[..], next);
+                experts::mix(tools, config, layer, self.scratch, goes_on);
             }
         }
         if let Some(norm) = &layer.feed_forward_post_norm {
@@ -295,7 +307,7 @@ impl<'a> Pass<'a> {
     }
 
     /// `change = mlp(normed)`, of the numbers in that range of both.
-    fn dense(&mut self, mlp: &Mlp, numbers: Range<usize>) {
+    fn dense(&mut self, mlp: &Mlp, numbers: Range<usize>, next: &Linear) {
         let config = self.parts.config;
         let scratch = &mut *self.scratch;
         let hidden = HiddenBuffers {
@@ -303,6 +315,7 @@ impl<'a> Pass<'a> {
             many: &mut scratch.hidden_many,
             input: &mut scratch.prepared,
             output: &mut scratch.hidden,
+            next,
         };
         let normed = &scratch.normed[numbers.clone()];
         let change = &mut scratch.change[numbers];
@@ -318,12 +331,15 @@ struct HiddenBuffers<'a> {
     many: &'a mut HiddenScratch,
     input: &'a mut Activations,
     output: &'a mut Activations,
+    /// What is multiplied after the network.
+    next: &'a Linear,
 }
 
 impl HiddenBuffers<'_> {
     /// `output = mlp(input)`, both (tokens, width).
     fn compute(self, tools: Tools, config: &Config, mlp: &Mlp, io: (&[f32], &mut [f32])) {
         let (input, output) = io;
+        let next = Some(self.next);
         let tokens = input.len() / config.width;
         let mut precision = mlp.up.matrix.precision();
         if let Some(gate) = &mlp.gate {
@@ -334,7 +350,7 @@ impl HiddenBuffers<'_> {
             true => self.many_columns(tools, config, mlp),
             false => self.few_columns(tools, config, mlp, tokens),
         };
-        tools.multiply(hidden, [(&mlp.down, output)]);
+        tools.multiply(hidden, [(&mlp.down, output)], next);
     }
 }
 
@@ -369,7 +385,8 @@ impl<'a> HiddenBuffers<'a> {
             .map(|few| &mut few[..tokens * config.hidden]);
         match &mlp.gate {
             Some(weights) => {
-                tools.multiply(self.input, [(weights, &mut *gate), (&mlp.up, &mut *up)]);
+                let products = [(weights, &mut *gate), (&mlp.up, &mut *up)];
+                tools.multiply(self.input, products, Some(&mlp.down));
                 let rows = gate.chunks_exact_mut(config.hidden);
                 let rows = rows.zip(up.chunks_exact(config.hidden));
                 tools.team.for_each(rows, |(gate, up)| {
@@ -377,7 +394,7 @@ impl<'a> HiddenBuffers<'a> {
                 });
             }
             None => {
-                tools.multiply(self.input, [(&mlp.up, &mut *gate)]);
+                tools.multiply(self.input, [(&mlp.up, &mut *gate)], Some(&mlp.down));
                 tools
                     .team
                     .for_each(gate.chunks_exact_mut(config.hidden), |row| {

@@ -72,16 +72,33 @@ impl Tools<'_> {
         }
     }
 
-    /// The products of all columns of `x` with each of the weights, in one operation.
+    /// What a helper that waits for a product of so many columns with `next` is expected to read.
+    pub(super) fn expected(&self, columns: usize, next: Option<&Linear>) -> &[u8] {
+        match next {
+            Some(next) if columns == 1 => next.matrix.of(self.gguf).beginning(1),
+            _ => &[],
+        }
+    }
+
+    /// The products of all columns of `x` with each of the weights, in one operation. `next` is multiplied
+    /// after them, if that is known.
     pub(super) fn multiply<const N: usize>(
         self,
         x: &Activations,
         mut products: [(&Linear, &mut [f32]); N],
+        next: Option<&Linear>,
     ) {
-        let jobs = products
+        let expected = self.expected(x.columns(), next);
+        let mut next = next.map(|linear| linear.matrix.of(self.gguf));
+        let mut jobs = products
             .each_mut()
             .map(|(linear, out)| MatMul::new(linear.matrix.of(self.gguf), x, out));
-        self.team.run(&|| jobs.iter().for_each(MatMul::work));
+        for job in jobs.iter_mut().rev() {
+            job.followed_by(next);
+            next = Some(job.weights());
+        }
+        self.team
+            .run_before(&|| jobs.iter().for_each(MatMul::work), expected);
         for (linear, out) in products {
             if let Some(bias) = &linear.bias {
                 let rows = out.chunks_exact_mut(bias.len());

@@ -21,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use yareta_kernels::Expected;
+
 use super::place::{self, Place};
 
 /// Passes that can have helpers at the same time. A pass beyond them runs on its leader alone.
@@ -29,6 +31,10 @@ const SLOTS: usize = 8;
 /// A helper without an operation spins this often before it yields: about five microseconds, the
 /// time in which nearly every next operation comes.
 const SPINS: u32 = 300;
+/// Cache lines that a helper asks for with each spin: as fast as one core reads memory.
+const LINES: usize = 5;
+/// Bytes that it asks for at most: what stays in the second-level cache until it is read.
+const MOST_EXPECTED: usize = 128 << 10;
 /// A helper yields for this long, then sleeps between looks: its leader is held up.
 const YIELDS: Duration = Duration::from_micros(300);
 /// A yield that takes longer gave the processor to somebody else, who may be the leader.
@@ -93,13 +99,19 @@ impl Board {
             let used = self.used.load(Ordering::Acquire);
             let mut joined = false;
             for (index, slot) in self.slots.iter().enumerate() {
-                if used & (1 << index) != 0 {
-                    joined |= slot.join(&mut seen[index]);
+                if used & (1 << index) == 0 {
+                    continue;
+                }
+                if let Some(expected) = slot.join(&mut seen[index]) {
+                    joined = true;
+                    idle = Idle::new(self.spins);
+                    idle.expected = expected;
                 }
             }
             if joined {
-                idle = Idle::new(self.spins);
-            } else if used == 0 && idle.for_longer_than(LINGER) {
+                continue;
+            }
+            if used == 0 && idle.for_longer_than(LINGER) {
                 if self.go_home() {
                     if let Some(place) = self.places.get(number) {
                         place.clear();
@@ -151,17 +163,24 @@ impl Board {
 struct Idle {
     spins: u32,
     since: Option<Instant>,
+    /// What is asked for with each spin: memory is idle as well.
+    expected: Expected,
 }
 
 impl Idle {
     fn new(spins: u32) -> Idle {
-        Idle { spins, since: None }
+        Idle {
+            spins,
+            since: None,
+            expected: Expected::default(),
+        }
     }
 
     /// Waits a little: spins at first, yields later, sleeps at last. Says for how long it yielded.
     fn wait(&mut self) -> Duration {
         if self.spins > 0 {
             self.spins -= 1;
+            self.expected.ask(LINES);
             std::hint::spin_loop();
         } else if self.for_longer_than(YIELDS) {
             thread::sleep(NAP);
@@ -186,6 +205,8 @@ struct Slot {
     /// Where the leader was when the pass began.
     leader: Place,
     job: UnsafeCell<Option<Job>>,
+    /// What is read after it, where the first helper is expected to begin.
+    expected: UnsafeCell<Expected>,
     /// Whether `panic` has something in it.
     panicked: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -197,15 +218,17 @@ impl Default for Slot {
             state: AtomicU64::new(0),
             leader: Place::nowhere(),
             job: UnsafeCell::new(None),
+            expected: UnsafeCell::new(Expected::default()),
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
         }
     }
 }
 
-// SAFETY: `job` is the only field that is not `Sync` by itself. It is written only by the leader
-// that owns the slot, while the slot is closed and empty, and read only by helpers inside the open
-// slot; `state` orders the two (see `Pass::share` and `Slot::join`). What it points to is `Sync`.
+// SAFETY: `job` and `expected` are the only fields that are not `Sync` by themselves. They are written
+// only by the leader that owns the slot, while the slot is closed and empty, and read only by helpers
+// inside the open slot; `state` orders the two (see `Pass::share` and `Slot::join`). What `job` points
+// to is `Sync`.
 #[allow(unsafe_code)]
 unsafe impl Sync for Slot {}
 // SAFETY: nothing in a slot is tied to a thread; the pointer is used under the rule above only.
@@ -214,12 +237,12 @@ unsafe impl Send for Slot {}
 
 impl Slot {
     /// Joins the slot's operation, if it is open and not the one `seen` before, and works in it
-    /// until nothing is left. Says whether there was one.
-    fn join(&self, seen: &mut u64) -> bool {
+    /// until nothing is left. If there was one, returns what this thread is expected to read then.
+    fn join(&self, seen: &mut u64) -> Option<Expected> {
         let state = self.state.load(Ordering::Acquire);
         let number = state / NUMBER_ONE;
         if state & OPEN == 0 || number == *seen {
-            return false;
+            return None;
         }
         // Fails if the operation has ended, or if another helper came first: then look again.
         if self
@@ -227,9 +250,15 @@ impl Slot {
             .compare_exchange(state, state + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            return true;
+            return Some(Expected::default());
         }
         *seen = number;
+        let expected = match state & INSIDE {
+            // SAFETY: as of the job, below.
+            #[allow(unsafe_code)]
+            0 => unsafe { *self.expected.get() },
+            _ => Expected::default(),
+        };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: this thread is counted inside the open operation `number`. The leader wrote
             // the job before it published that number (release, acquired above), and between
@@ -252,7 +281,7 @@ impl Slot {
             }
         }
         self.state.fetch_sub(1, Ordering::Release);
-        true
+        Some(expected)
     }
 }
 
@@ -294,8 +323,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Runs `work` here and on every helper that joins; returns when all have returned.
-    pub(super) fn share(&self, work: &(dyn Fn() + Sync)) {
+    /// Runs `work` here and on every helper that joins; returns when all have returned. The first that
+    /// joins then asks for the beginning of `next` while it waits.
+    pub(super) fn share(&self, work: &(dyn Fn() + Sync), next: &[u8]) {
         let slot = &self.board.slots[self.index];
         // SAFETY: only the lifetime changes. The pointer is followed only by helpers inside the
         // operation opened below, and `closing`, dropped before this function returns or unwinds,
@@ -303,10 +333,11 @@ impl<'a> Pass<'a> {
         #[allow(unsafe_code)]
         let job = unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + '_), Job>(work) };
         // SAFETY: the slot is closed and nobody is inside (its state after every `share`, and at
-        // first), so no helper reads the cell; this thread owns the slot, so no leader writes it.
+        // first), so no helper reads the cells; this thread owns the slot, so no leader writes them.
         #[allow(unsafe_code)]
         unsafe {
             *slot.job.get() = Some(job);
+            *slot.expected.get() = Expected::beginning(next, MOST_EXPECTED);
         }
         // Only helpers that are inside an open operation change the state, and there are none.
         let number = slot.state.load(Ordering::Relaxed) / NUMBER_ONE + 1;

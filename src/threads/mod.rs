@@ -153,9 +153,14 @@ impl Team<'_> {
     /// Calls `work` on the leader and on every helper that comes before the leader is done.
     /// Returns when all of them have returned. A panic of any of them is raised here.
     pub(crate) fn run(&self, work: &(dyn Fn() + Sync)) {
+        self.run_before(work, &[]);
+    }
+
+    /// As [`Team::run`]; a helper that waits then asks for what it will read, the beginning of `next`.
+    pub(crate) fn run_before(&self, work: &(dyn Fn() + Sync), next: &[u8]) {
         match &self.pass {
             None => work(),
-            Some(pass) => pass.share(work),
+            Some(pass) => pass.share(work, next),
         }
     }
 

@@ -210,10 +210,10 @@ impl<'a> Hidden<'a> {
                 stride: 0,
                 sums: true,
                 // What comes next of this matrix.
-                then: match rows.end < matrix.rows() {
+                then: matrix.start_of(match rows.end < matrix.rows() {
                     true => rows.end,
                     false => rows.start,
-                },
+                }),
                 rows: rows.clone(),
                 near: self.near,
             }

@@ -101,6 +101,11 @@ impl<'a> Matrix<'a> {
         &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
     }
 
+    /// Where a row lies, which need not be there.
+    fn start_of(&self, row: usize) -> *const u8 {
+        self.bytes.as_ptr().wrapping_add(row * self.row_bytes)
+    }
+
     /// What multiplies panels of its rows with such columns.
     fn cpu(&self, x: &Activations) -> Cpu {
         match self.rows {
@@ -108,6 +113,32 @@ impl<'a> Matrix<'a> {
             rows if rows < x.cpu().matrix_rows() => Cpu::SCALAR,
             _ => x.cpu(),
         }
+    }
+
+    /// How many rows threads claim at once where there are so many columns, at least and at most.
+    fn claims(&self, columns: usize) -> (usize, usize) {
+        let rows_of = |bytes: usize| bytes / self.row_bytes.max(1);
+        let (least, most) = match columns {
+            1 => (rows_of(LEAST_BYTES), rows_of(MOST_BYTES)),
+            _ => (CHUNK_ROWS, 2 * CHUNK_ROWS),
+        };
+        // A small matrix is divided among a few threads all the same.
+        let least = least
+            .min(self.rows / 8)
+            .next_multiple_of(ROWS_MULTIPLE)
+            .max(ROWS_MULTIPLE);
+        (least, most.max(least))
+    }
+
+    /// The bytes from the row on with which the thread that comes as number `number` is expected to begin
+    /// a product with one column; nothing if that cannot be told.
+    pub fn beginning(&self, number: usize) -> &'a [u8] {
+        let row = match number {
+            0 => 0,
+            1 => Ranges::middle(self.rows, self.claims(1).0),
+            _ => self.rows,
+        };
+        &self.bytes[row * self.row_bytes..]
     }
 
     /// What a product with this matrix reads its activations as.
@@ -124,6 +155,9 @@ pub struct MatMul<'a> {
     claims: Ranges,
     /// Bytes of the first-level cache.
     near: usize,
+    /// The matrix that is multiplied next, from where the first thread and the second are expected to
+    /// begin; nothing if it is not known.
+    next: [&'a [u8]; 2],
 }
 
 /// Bytes of weights that a thread claims at once when there is one column, at least: so few that
@@ -162,30 +196,27 @@ impl<'a> MatMul<'a> {
             x.precision().serves(precision),
             "precision of the activations"
         );
-        let rows_of = |bytes: usize| bytes / weights.row_bytes.max(1);
-        let streams = x.columns() == 1;
-        // A small matrix is divided among a few threads all the same.
-        let least = if streams {
-            rows_of(LEAST_BYTES)
-        } else {
-            CHUNK_ROWS
-        }
-        .min(weights.rows / 8)
-        .next_multiple_of(ROWS_MULTIPLE)
-        .max(ROWS_MULTIPLE);
-        let most = if streams {
-            rows_of(MOST_BYTES)
-        } else {
-            2 * CHUNK_ROWS
-        }
-        .max(least);
         MatMul {
             weights,
             x,
             out: SharedOutput::new(out),
-            claims: Ranges::new(weights.rows, (least, most)),
+            claims: Ranges::new(weights.rows, weights.claims(x.columns())),
             near: first_level_bytes(),
+            next: [&[]; 2],
         }
+    }
+
+    /// Tells which matrix will be multiplied next, if that is known: where there is one column, its first
+    /// rows are asked for with the last of this one, so that the stream of weights goes on.
+    pub fn followed_by(&mut self, next: Option<Matrix<'a>>) {
+        if let Some(next) = next.filter(|_| self.x.columns() == 1) {
+            self.next = [0, 1].map(|number| next.beginning(number));
+        }
+    }
+
+    /// The matrix that is multiplied.
+    pub fn weights(&self) -> Matrix<'a> {
+        self.weights
     }
 
     /// Will do what is best where the first-level cache has so many bytes, instead of what is best here:
@@ -206,6 +237,15 @@ impl<'a> MatMul<'a> {
         let mut claim = owner.claim();
         while let Some(claimed) = claim {
             claim = owner.claim();
+            let next = self
+                .next
+                .get(owner.number())
+                .filter(|next| !next.is_empty());
+            let then = match (&claim, next) {
+                (Some(rows), _) => self.weights.start_of(rows.start),
+                (None, Some(next)) => next.as_ptr(),
+                (None, None) => self.weights.start_of(claimed.start),
+            };
             Rows {
                 weights: self.weights,
                 x: self.x,
@@ -213,7 +253,7 @@ impl<'a> MatMul<'a> {
                 out: &self.out,
                 stride: self.weights.rows,
                 sums: false,
-                then: claim.as_ref().map_or(claimed.start, |rows| rows.start),
+                then,
                 rows: claimed,
                 near: self.near,
             }
@@ -294,8 +334,8 @@ pub(crate) struct Rows<'a> {
     sums: bool,
     /// The rows, which nobody else multiplies with these columns.
     rows: Range<usize>,
-    /// The row to multiply after these; these again, if there is none.
-    then: usize,
+    /// Where the weights lie that are multiplied after these: these again, if there are none.
+    then: *const u8,
     /// Bytes of the first-level cache.
     near: usize,
 }

@@ -83,15 +83,13 @@ impl<'a> Panel<'a> {
     #[inline(always)]
     pub(super) fn after<S: Lanes>(&self, matrix: &Rows<'_>, panels: usize) -> *const u8 {
         let row = self.rows.start + panels * S::ROWS;
-        let row = match row.checked_sub(matrix.rows.end) {
-            None => row,
-            Some(beyond) => matrix.then + beyond / S::ROWS * S::ROWS,
-        };
-        matrix
-            .weights
-            .bytes
-            .as_ptr()
-            .wrapping_add(row * self.stride)
+        match row.checked_sub(matrix.rows.end) {
+            None => matrix.weights.start_of(row),
+            Some(beyond) => {
+                let rows = beyond / S::ROWS * S::ROWS;
+                matrix.then.wrapping_add(rows * self.stride)
+            }
+        }
     }
 }
 

@@ -141,14 +141,10 @@ pub(super) fn few_columns<S: Simd, T: Along<S>>(simd: S, rows: &Rows<'_>) {
             true => rows.rows.end,
             false => rows.rows.end.min(start + STRIP),
         };
-        let next = match end == rows.rows.end {
+        let mut ahead = match end == rows.rows.end {
             true => rows.then,
-            false => end,
+            false => matrix.start_of(end),
         };
-        let mut ahead = matrix
-            .bytes()
-            .as_ptr()
-            .wrapping_add(next * matrix.row_bytes);
         for panel in 0..panels.count() {
             let task = Columns::<T> {
                 rows,
