@@ -40,17 +40,15 @@ impl Claims {
 
 /// Hands out the numbers `0..count` in ranges, each number once, so that every thread goes on where it
 /// left off: memory that is read in order is read faster, and beginning elsewhere costs about as much
-/// as reading 30 KB. The first thread owns all numbers; the second takes those from the middle on, and one
-/// that has none left the upper half of what the one with the most has not claimed. An owner claims an eighth of what it has left at a time,
-/// within limits, so that threads finish together.
+/// as reading 30 KB. The first thread owns all numbers; the second takes those from the middle on, and
+/// one that has none left the upper half of what the one with the most has not claimed. An owner claims
+/// an eighth of what it has left at a time, within limits, so that threads finish together.
 pub(crate) struct Ranges {
     /// What each owner has left: the first unit in the lower half, the end in the upper one.
     owners: [AtomicU64; OWNERS],
     /// Threads so far.
     joined: AtomicUsize,
     count: usize,
-    /// The units of all.
-    units: u32,
     /// Numbers in a unit, of which ranges are made.
     unit: usize,
     /// The most units of a range.
@@ -72,7 +70,6 @@ impl Ranges {
             owners,
             joined: AtomicUsize::new(0),
             count,
-            units,
             unit,
             most: u32::try_from(most / unit).unwrap_or(u32::MAX).max(1),
         }
@@ -138,10 +135,12 @@ impl Owner<'_> {
     }
 
     /// Takes the upper half of what the owner with the most has left, one unit at least and `most` at
-    /// most; the second thread all from the middle on, if it is among that. What moves meanwhile from one owner to another is its new owner's to do.
+    /// most; the second thread all from the middle on, if it is among that. What moves meanwhile from one
+    /// owner to another is its new owner's to do.
     #[inline(always)]
     fn steal(&self, most: u32) -> Option<(u32, u32)> {
         let joined = self.ranges.joined.load(Ordering::Relaxed).min(OWNERS);
+        let half = units(self.ranges.count, self.ranges.unit).1 / 2;
         loop {
             let owners = self.ranges.owners[..joined].iter();
             let owners = owners.map(|owner| (owner, owner.load(Ordering::Relaxed)));
@@ -153,7 +152,6 @@ impl Owner<'_> {
             if start == end {
                 return None;
             }
-            let half = self.ranges.units / 2;
             let middle = match self.number == 1 && (start..end).contains(&half) {
                 // Where it is expected to begin.
                 true => half,

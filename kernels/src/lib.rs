@@ -7,9 +7,9 @@
 //! claims chunks until none is left. What a job computes does not depend on who claims what.
 
 mod activations;
-mod ahead;
 mod aligned;
 mod attention;
+mod expected;
 pub mod format;
 mod formats;
 pub mod isa;
@@ -21,8 +21,8 @@ mod rows;
 mod unpack;
 
 pub use activations::{Activations, Precision, Prepare};
-pub use ahead::Expected;
 pub use attention::{Attention, AttentionInputs, AttentionScratch, KvLayer, KvShape, KvType};
+pub use expected::Expected;
 pub use format::Format;
 pub use isa::{Cpu, Isa};
 pub use matmul::{Hidden, HiddenInputs, HiddenScratch, MatMul, Matrix};

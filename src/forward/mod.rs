@@ -32,7 +32,7 @@ use crate::threads::Team;
 use crate::weights::{FeedForward, Layer, Linear, Mlp, Weights};
 use crate::{Error, Result};
 use std::ops::Range;
-use tools::Tools;
+use tools::{Tools, expected};
 
 /// What a pass reads: everything about a model, immutable.
 #[derive(Clone, Copy)]
@@ -256,7 +256,7 @@ impl<'a> Pass<'a> {
             slopes: None,
         };
         let job = Attention::new(self.parts.cpu, inputs, attention, mixed);
-        let next = self.tools.expected(tokens, Some(output));
+        let next = expected(output.matrix.of(self.parts.gguf), goes_on.len());
         self.tools.team.run_before(&|| job.work(), next);
 
         let precision = output.matrix.precision();

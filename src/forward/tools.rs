@@ -1,6 +1,6 @@
 //! The steps of a pass over all tokens of a batch, each shared with the team where it pays.
 
-use yareta_kernels::{Activations, Cpu, LayerNorm, MatMul, Precision, Prepare};
+use yareta_kernels::{Activations, Cpu, LayerNorm, MatMul, Matrix, Precision, Prepare};
 
 use crate::arch::NormKind;
 use crate::config::Config;
@@ -72,14 +72,6 @@ impl Tools<'_> {
         }
     }
 
-    /// What a helper that waits for a product of so many columns with `next` is expected to read.
-    pub(super) fn expected(&self, columns: usize, next: Option<&Linear>) -> &[u8] {
-        match next {
-            Some(next) if columns == 1 => next.matrix.of(self.gguf).beginning(1),
-            _ => &[],
-        }
-    }
-
     /// The products of all columns of `x` with each of the weights, in one operation. `next` is multiplied
     /// after them, if that is known.
     pub(super) fn multiply<const N: usize>(
@@ -88,8 +80,8 @@ impl Tools<'_> {
         mut products: [(&Linear, &mut [f32]); N],
         next: Option<&Linear>,
     ) {
-        let expected = self.expected(x.columns(), next);
         let mut next = next.map(|linear| linear.matrix.of(self.gguf));
+        let expected = next.map_or(&[][..], |next| expected(next, x.columns()));
         let mut jobs = products
             .each_mut()
             .map(|(linear, out)| MatMul::new(linear.matrix.of(self.gguf), x, out));
@@ -128,6 +120,14 @@ impl Tools<'_> {
                 self.cpu.rotate(head, angles, pairing);
             }
         });
+    }
+}
+
+/// What a helper that waits for a product of so many columns with `next` is expected to read.
+pub(super) fn expected(next: Matrix<'_>, columns: usize) -> &[u8] {
+    match columns {
+        1 => next.beginning(1),
+        _ => &[],
     }
 }
 

@@ -94,31 +94,25 @@ impl Board {
     pub(super) fn help(&self, number: usize) {
         let mut seen = [0; SLOTS];
         self.settle(number);
-        let mut idle = Idle::new(self.spins);
+        let mut idle = Idle::new(self.spins, Expected::default());
         loop {
             let used = self.used.load(Ordering::Acquire);
-            let mut joined = false;
+            let mut joined = None;
             for (index, slot) in self.slots.iter().enumerate() {
-                if used & (1 << index) == 0 {
-                    continue;
-                }
-                if let Some(expected) = slot.join(&mut seen[index]) {
-                    joined = true;
-                    idle = Idle::new(self.spins);
-                    idle.expected = expected;
+                if used & (1 << index) != 0 {
+                    joined = slot.join(&mut seen[index]).or(joined);
                 }
             }
-            if joined {
-                continue;
-            }
-            if used == 0 && idle.for_longer_than(LINGER) {
+            if let Some(expected) = joined {
+                idle = Idle::new(self.spins, expected);
+            } else if used == 0 && idle.for_longer_than(LINGER) {
                 if self.go_home() {
                     if let Some(place) = self.places.get(number) {
                         place.clear();
                     }
                     return;
                 }
-                idle = Idle::new(self.spins);
+                idle = Idle::new(self.spins, Expected::default());
             } else if idle.wait() > LONG_YIELD {
                 self.settle(number);
             }
@@ -168,11 +162,11 @@ struct Idle {
 }
 
 impl Idle {
-    fn new(spins: u32) -> Idle {
+    fn new(spins: u32, expected: Expected) -> Idle {
         Idle {
             spins,
             since: None,
-            expected: Expected::default(),
+            expected,
         }
     }
 

@@ -13,6 +13,7 @@ mod cache;
 mod floats;
 mod lanes;
 mod one_row;
+mod prefetch;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,7 @@ pub(crate) use cache::first_level_bytes;
 pub(crate) use floats::{Floats, WIDTH, erf, exp, exp2, sigmoid, tanh};
 pub(crate) use lanes::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly, widen_bf16};
 pub(crate) use one_row::{Bytes, OneRow};
+pub(crate) use prefetch::prefetch;
 pub(crate) use scalar::Scalar;
 
 use std::fmt;

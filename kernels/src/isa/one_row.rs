@@ -123,7 +123,8 @@ pub(crate) trait OneRow: Lanes {
 
     /// The sums of the products of 16 groups of 32 weights, in order, where those of each 16 are multiplied
     /// with one of 32 `scales`, 16-bit integers: of the quarters of two vectors for each 128 weights,
-    /// whose lanes are below 2¹⁵ in magnitude, and of `more`, 16-bit integers as well, then shifted to the left.
+    /// whose lanes are below 2¹⁵ in magnitude, and of `more`, 16-bit integers as well, then shifted to the
+    /// left.
     #[inline(always)]
     fn scaled_sums(
         self,

@@ -1,7 +1,7 @@
 //! The matrix vocabulary of AVX2: eight rows in a register, with or without AVX-VNNI.
 
 use super::super::avx2::{Avx2, AvxVnni};
-use super::super::frame;
+use super::super::{frame, prefetch};
 use super::{CodeRange, Lanes, Task, dot_apart, dot_one_by_one};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -473,11 +473,7 @@ impl<T: Dot> Lanes for T {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        // The intrinsic is moved: in long bodies all of them come at the end, in a burst that takes
-        // every buffer for misses. This stays where it stands.
-        unsafe {
-            asm!("prefetcht1 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
-        }
+        prefetch(from);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The matrix vocabulary of AVX-512: sixteen rows in a register.
 
 use super::super::avx512::Avx512;
-use super::super::frame;
+use super::super::{frame, prefetch};
 use super::{ByteTables, CodeRange, Lanes, Task, dot_bf16_exactly};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -428,8 +428,7 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn prefetch_near(self, from: *const u8) {
-        // The intrinsic is moved: in long bodies all of them come at the end, in a burst that takes
-        // every buffer for misses. This stays where it stands.
+        // Where it stands, as `prefetch`.
         unsafe {
             asm!("prefetcht0 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
         }
@@ -445,10 +444,7 @@ impl<const VBMI: bool, const BF16: bool> Lanes for Avx512<VBMI, BF16> {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        // Where it stands, as `prefetch_near`.
-        unsafe {
-            asm!("prefetcht1 [{from}]", from = in(reg) from, options(nostack, preserves_flags));
-        }
+        prefetch(from);
     }
 }
 

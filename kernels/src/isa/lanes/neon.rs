@@ -3,6 +3,7 @@
 
 mod dot;
 
+use super::super::prefetch;
 use super::{CodeRange, Lanes, Task};
 use crate::unpack::unrolled;
 use dot::Dot;
@@ -308,9 +309,6 @@ impl<T: Dot> Lanes for T {
 
     #[inline(always)]
     fn prefetch(self, from: *const u8) {
-        // SAFETY: prefetching is a hint and cannot fault.
-        unsafe {
-            asm!("prfm pldl2keep, [{from}]", from = in(reg) from, options(nostack, preserves_flags));
-        }
+        prefetch(from);
     }
 }

@@ -97,8 +97,8 @@ unsafe fn all<I>(kept: &OfRows<I>) -> &[I; WIDTH] {
 /// Computes the product of the rows with the one column, if it is one and they are read like this; tells
 /// whether they are.
 ///
-/// A small first-level cache has no room for what is asked for ahead; and where it is that of Zen 4, what
-/// crosses lanes takes two cycles, so that sums are cheaper where no lane is crossed.
+/// Where the first-level cache is small, as that of Zen 4, what is asked for ahead in it comes at half the
+/// speed of memory, and panels of rows are as fast as rows in order or faster from everywhere else.
 #[inline(always)]
 pub(super) fn one_column<S: OneRow, B: Unpack>(simd: S, rows: &Rows<'_>) -> bool {
     if const { !S::IN_ORDER || B::IN_ORDER.is_none() } {

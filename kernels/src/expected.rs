@@ -3,6 +3,8 @@
 //! Kernels ask for what they read next themselves; this is for the time between two jobs.
 
 use crate::aligned::LINE;
+use crate::isa::prefetch;
+use std::ptr;
 
 /// Memory that a thread expects to read. It is only asked for, which does nothing where nothing is, so it
 /// need not be there any more.
@@ -30,26 +32,11 @@ impl Expected {
             if self.at >= self.end {
                 break;
             }
-            ask(self.at);
+            prefetch(ptr::without_provenance(self.at));
             self.at = self.at.saturating_add(LINE);
         }
     }
 }
-
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-#[inline(always)]
-fn ask(address: usize) {
-    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    let line = std::ptr::without_provenance(address);
-    // SAFETY: every 64-bit x86 processor has the instruction, which takes any address, reads nothing that a
-    // program sees and never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(line) };
-}
-
-/// The standard library has no such request for this processor.
-#[cfg(not(target_arch = "x86_64"))]
-fn ask(_address: usize) {}
 
 #[cfg(test)]
 mod tests {
